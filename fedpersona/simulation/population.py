@@ -1,0 +1,139 @@
+"""Many simulated people's histories in one compressed table, and the split that holds some of each one back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.errors import DataError
+from fedpersona.plays import Plays
+
+__all__ = ["Population", "Split"]
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Histories of simulated people, by rows of a compressed sparse table (CSR).
+
+    Person ``p`` played ``items[indptr[p]:indptr[p + 1]]``. A simulation may hold such a table; a server never does.
+    """
+
+    name: str
+    """What the population is called in reports: ``lastfm-2k``, ``synthetic``."""
+    catalogue: Catalogue
+    indptr: NDArray[np.int64]
+    """Where each person's rows begin, shape (people + 1,)."""
+    items: NDArray[np.int32]
+    """Catalogue rows, strictly increasing within a person, shape (interactions,)."""
+    weights: NDArray[np.float32]
+    """Play counts or other positive weights, shape (interactions,)."""
+    times: NDArray[np.int64] | None
+    """Unix seconds of the last play of each, shape (interactions,), or None."""
+    person_ids: NDArray[np.int64]
+    """The ids people have in the source, shape (people,)."""
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __repr__(self) -> str:
+        return (
+            f"Population({self.name}: {len(self):,} people, {len(self.catalogue):,} {self.catalogue.kind}s, "
+            f"{self.interactions:,} interactions)"
+        )
+
+    @property
+    def interactions(self) -> int:
+        """Number of (person, item) pairs."""
+        return int(self.items.size)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the histories carry times."""
+        return self.times is not None
+
+    def plays(self, person: int) -> Plays:
+        """Return one person's history as the arrays a taste model takes."""
+        rows = slice(int(self.indptr[person]), int(self.indptr[person + 1]))
+        return Plays(self.items[rows], self.weights[rows], None if self.times is None else self.times[rows])
+
+    def person(self, person_id: int) -> int:
+        """Return the position of the person with this id.
+
+        Raises:
+            DataError: nobody here has that id.
+        """
+        found = np.flatnonzero(self.person_ids == person_id)
+        if not found.size:
+            low, high = int(self.person_ids.min()), int(self.person_ids.max())
+            raise DataError(
+                f"nobody in {self.name} has the id {person_id}: {len(self):,} people have ids from {low} to {high}, "
+                "and people with very short histories are left out"
+            )
+        return int(found[0])
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """How many people played each item, shape (items,)."""
+        return np.bincount(self.items, minlength=len(self.catalogue)).astype(np.int64)
+
+    @cached_property
+    def data_hash(self) -> str:
+        """SHA-256 over the catalogue's version and every array, in hexadecimal."""
+        digest = hashlib.sha256(self.catalogue.version.encode())
+        for array in (self.indptr, self.items, self.weights, self.times, self.person_ids):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @classmethod
+    def from_pairs(
+        cls,
+        name: str,
+        catalogue: Catalogue,
+        people: NDArray[np.integer],
+        items: NDArray[np.integer],
+        *,
+        person_ids: NDArray[np.integer],
+        weights: NDArray[np.floating] | None = None,
+        times: NDArray[np.integer] | None = None,
+    ) -> Population:
+        """Build the table from unique (person, item) pairs in any order; people are positions in ``person_ids``."""
+        order = np.lexsort((items, people))
+        people = people[order]
+        indptr = np.zeros(len(person_ids) + 1, np.int64)
+        np.cumsum(np.bincount(people, minlength=len(person_ids)), out=indptr[1:])
+        return cls(
+            name=name,
+            catalogue=catalogue,
+            indptr=indptr,
+            items=items[order].astype(np.int32),
+            weights=(np.ones(len(order)) if weights is None else weights[order]).astype(np.float32),
+            times=None if times is None else times[order].astype(np.int64),
+            person_ids=np.asarray(person_ids, np.int64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A population to train on, and for each person one item held back for validation and one for the test.
+
+    To the trainer a held-out item is an ordinary unseen item: nothing in ``train`` tells which it is.
+    """
+
+    train: Population
+    val: NDArray[np.int32]
+    """Held-out validation item of each person, shape (people,)."""
+    test: NDArray[np.int32]
+    """Held-out test item of each person, shape (people,)."""
+    val_negatives: NDArray[np.int32] | None = None
+    """Items outside all of the person's, for the sampled protocol of older papers, shape (people, 99)."""
+    test_negatives: NDArray[np.int32] | None = None
+    """As above, for the test item."""
+    complete: Population | None = None
+    """Every interaction, held-out ones too, where the source has them: what a person's own list must leave out."""
