@@ -137,3 +137,29 @@ class Split:
     """As above, for the test item."""
     complete: Population | None = None
     """Every interaction, held-out ones too, where the source has them: what a person's own list must leave out."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The vocabulary of both sides of the split."""
+        return self.train.catalogue
+
+    @property
+    def name(self) -> str:
+        """What the dataset is called."""
+        return self.train.name
+
+    def everything(self, person: int) -> Plays:
+        """Return all that a person played, held-out items too: what a list of music new to them must leave out.
+
+        Where the source has no time for a held-out item, it counts as played with the latest one known.
+        """
+        if self.complete is not None:
+            return self.complete.plays(person)
+        known = self.train.plays(person)
+        items = np.append(known.items, [self.val[person], self.test[person]]).astype(np.int32)
+        order = np.argsort(items)
+        weights = np.append(known.weights, [1.0, 1.0]).astype(np.float32)[order]
+        if known.last_played is None:
+            return Plays(items[order], weights)
+        latest = known.last_played.max(initial=0)
+        return Plays(items[order], weights, np.append(known.last_played, [latest, latest])[order])
