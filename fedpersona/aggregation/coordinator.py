@@ -1,0 +1,122 @@
+"""The coordinator: choose a cohort, send the plan, collect the sum, fold it in. One class over one small interface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.errors import CohortTooSmall
+from fedpersona.privacy.fixed_point import FixedPoint, smallest_ring
+from fedpersona.taste.model import Shared, TasteModel
+from fedpersona.wire.plan import Plan
+from fedpersona.wire.update import Update
+
+__all__ = ["Collector", "Coordinator", "RoundReport"]
+
+
+class Collector(Protocol):
+    """Whatever can bring in the sum of a round: a simulation engine, a grid in one process, a real deployment."""
+
+    def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
+        """Return the total over the devices that answered, and how many they were.
+
+        Raises:
+            CohortTooSmall: fewer than ``plan.min_count`` answered; no total exists then.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What a round cost and who took part, in numbers."""
+
+    round_number: int
+    answered: int
+    """Devices in the sum."""
+    bytes_up: int
+    """Bytes that each of them sent."""
+    bytes_down: int
+    """Bytes that each of them received."""
+    ring_bits: int
+    seconds_collecting: float
+    seconds_applying: float
+
+
+class Coordinator:
+    """Runs the rounds of one federation.
+
+    Args:
+        model: the taste model, whose ``apply`` this side calls.
+        catalogue: the public vocabulary.
+        collector: brings in the sums.
+        cohort: most devices a round asks.
+        min_count: fewest devices whose sum may be released.
+        seed: keys the initial model and the choice of cohorts.
+        ring_bits: 32 or 64; by default the smallest that keeps 16 bits an entry.
+    """
+
+    def __init__(
+        self,
+        model: TasteModel,
+        catalogue: Catalogue,
+        collector: Collector,
+        *,
+        cohort: int,
+        min_count: int,
+        seed: int,
+        ring_bits: int | None = None,
+    ) -> None:
+        self.model = model
+        self.catalogue = catalogue
+        self.collector = collector
+        self.cohort = cohort
+        self.min_count = min_count
+        self.seed = seed
+        self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
+        self.shared = model.init(catalogue, seed)
+
+    def plan(self, round_number: int) -> Plan:
+        """Return the plan of a round."""
+        return Plan(
+            model=self.model.name,
+            round_number=round_number,
+            cohort=self.cohort,
+            min_count=self.min_count,
+            ring_bits=self.ring_bits,
+            seed=self.seed,
+        )
+
+    def run_round(self) -> RoundReport:
+        """Run the next round: collect the sum, check it against the layout, fold it in.
+
+        Raises:
+            CohortTooSmall: too few devices answered; the shared model is as it was.
+            LayoutMismatch: the total is not of the declared form; the shared model is as it was.
+        """
+        plan = self.plan(self.shared.round_number + 1)
+        layout = self.model.layout(self.catalogue, plan.round_number)
+        started = time.perf_counter()
+        total, count = self.collector.collect(plan, self.shared)
+        if count < plan.min_count:
+            raise CohortTooSmall(plan.round_number, count, plan.min_count)
+        total.check(layout)
+        collected = time.perf_counter()
+        bytes_down = self.shared.nbytes
+        self.shared = self.model.apply(self.shared, total, count)
+        return RoundReport(
+            round_number=plan.round_number,
+            answered=count,
+            bytes_up=FixedPoint(layout, plan.cohort, plan.ring_bits).bytes_per_update,
+            bytes_down=bytes_down,
+            ring_bits=plan.ring_bits,
+            seconds_collecting=collected - started,
+            seconds_applying=time.perf_counter() - collected,
+        )
+
+    def run(self) -> Iterator[RoundReport]:
+        """Run the rounds that the model plans, giving a report after each."""
+        for _ in range(self.model.planned_rounds(self.catalogue)):
+            yield self.run_round()

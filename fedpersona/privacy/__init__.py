@@ -1,0 +1,1 @@
+"""The mathematics of private sums: no I/O."""

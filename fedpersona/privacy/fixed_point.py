@@ -1,0 +1,83 @@
+"""Numbers as integers, so that a sum is exact: the same in any order, on any number of threads and machines.
+
+Each array of a layout is scaled by a power of two, as large as the ring allows: a cohort of ``n`` devices, each
+within its bound, can never wrap around modulo ``2**ring_bits``. After Bonawitz et al. 2017, section 4.
+"""
+
+from __future__ import annotations
+
+from math import floor, log2
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpersona.errors import BoundExceeded, SumOverflow
+from fedpersona.wire.layout import Layout
+from fedpersona.wire.update import Update
+
+__all__ = ["FixedPoint", "smallest_ring"]
+
+_LEAST_BITS = 16
+"""Bits that the largest entry of one device keeps at least, when the ring is chosen by itself."""
+
+
+def smallest_ring(cohort: int) -> int:
+    """Return 32 where a sum over the cohort keeps at least 16 bits an entry, else 64."""
+    return 32 if (2**31 - 1) // cohort >= 2**_LEAST_BITS else 64
+
+
+class FixedPoint:
+    """Encodes the arrays of one layout for sums over at most ``cohort`` devices."""
+
+    def __init__(self, layout: Layout, cohort: int, ring_bits: int) -> None:
+        limit = (2 ** (ring_bits - 1) - 1) // cohort
+        if limit < 1:
+            raise SumOverflow(
+                f"a sum over {cohort:,} devices does not fit modulo 2^{ring_bits}: use a larger ring"
+            )
+        self.layout = layout
+        self.cohort = cohort
+        self.ring_bits = ring_bits
+        # float64 holds integers to 2^53 exactly; a finer scale would round the encoded value itself.
+        self._scales = {
+            spec.name: 2.0 ** floor(log2(min(limit, 2**52) / spec.bound)) for spec in layout.arrays
+        }
+
+    @property
+    def bytes_per_update(self) -> int:
+        """Bytes of one encoded update."""
+        return self.layout.size * self.ring_bits // 8
+
+    def scale(self, name: str) -> float:
+        """Return how many integer steps make 1.0 in this array: a power of two."""
+        return self._scales[name]
+
+    def encode(self, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Round entries of the array ``name`` to integers, to nearest.
+
+        The values may be any of the array's entries: rounding is entry by entry, so a cohort form that rounds an
+        addend once and adds it to many rows gives what every device would have given.
+
+        Raises:
+            BoundExceeded: an entry is not finite, or larger than its layout allows.
+        """
+        bound = self.layout[name].bound
+        largest = float(np.abs(values).max(initial=0.0))
+        if not largest <= bound * (1 + 1e-9):
+            raise BoundExceeded(
+                f"array '{name}': an entry of size {largest:.4g} is above the declared bound {bound:.4g}"
+            )
+        return np.rint(np.clip(values, -bound, bound) * self._scales[name]).astype(np.int64)
+
+    def encode_update(self, update: Update) -> dict[str, NDArray[np.int64]]:
+        """Check an update against the layout and encode all of it."""
+        update.check(self.layout)
+        return {name: self.encode(name, update[name]) for name in self.layout.names}
+
+    def zeros(self) -> dict[str, NDArray[np.int64]]:
+        """Return the empty sum."""
+        return {spec.name: np.zeros(spec.shape, np.int64) for spec in self.layout.arrays}
+
+    def decode(self, total: dict[str, NDArray[np.int64]]) -> Update:
+        """Turn sums back into numbers."""
+        return Update({name: total[name] / self._scales[name] for name in self.layout.names})

@@ -1,0 +1,58 @@
+"""Subspace for a cohort: one sparse product to project, one to scatter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.simulation.cohort.form import IntegerSum, add_listeners, scatter
+from fedpersona.simulation.population import Population
+from fedpersona.simulation.scoring import play_matrix
+from fedpersona.taste.model import Shared
+from fedpersona.taste.subspace import Subspace
+
+__all__ = ["LinearScorer", "SubspaceCohort"]
+
+
+class SubspaceCohort:
+    """The cohort form of ``Subspace``."""
+
+    block = 8192
+
+    def __init__(self, model: Subspace) -> None:
+        self.model = model
+
+    def add(
+        self,
+        total: IntegerSum,
+        population: Population,
+        devices: NDArray[np.int64],
+        shared: Shared,
+        fixed_point: FixedPoint,
+    ) -> None:
+        """Project a block of people, round once, and add each one's vector to the rows of their items."""
+        plays = play_matrix(population, devices)
+        projections = self.model.clipped(plays @ self.model.projector(shared))
+        total["sketch"] += scatter(plays, fixed_point.encode("sketch", projections))
+        add_listeners(total, plays, fixed_point)
+
+    def scorer(self, shared: Shared) -> LinearScorer:
+        """Return projector and reader as one low-rank linear map."""
+        return LinearScorer(self.model.projector(shared), self.model.reader(shared), shared["listeners"])
+
+
+class LinearScorer:
+    """Scores that are linear in the plays, through a narrow middle: query × into × out.T."""
+
+    def __init__(
+        self, into: NDArray[np.float64], out: NDArray[np.float64], listeners: NDArray[np.floating]
+    ) -> None:
+        self.into = into
+        self.out = np.ascontiguousarray(out.T, np.float32)
+        self.listeners = listeners
+
+    def scores(self, query: csr_array) -> NDArray[np.float32]:
+        """Project the plays, and read every item off the projection."""
+        return np.asarray((query @ self.into).astype(np.float32) @ self.out, np.float32)

@@ -1,0 +1,87 @@
+"""Scores for many people at once: what evaluation, tuning and the central twins have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from fedpersona.simulation.population import Population
+from fedpersona.taste.query import discounted
+
+__all__ = ["Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
+
+
+class Scorer(Protocol):
+    """A fitted model that scores every item for people whose plays it is given."""
+
+    listeners: NDArray[np.floating]
+    """How many people play each item, as far as the model knows, shape (items,)."""
+
+    def scores(self, query: csr_array) -> NDArray[np.float32]:
+        """Return scores (people, items) for weighted plays (people, items), before any popularity discount."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What a device decides for itself, at no upload: see ``TasteModel.recency`` and ``TasteModel.discount``."""
+
+    recency: float | None = None
+    discount: float = 0.0
+
+
+def play_matrix(population: Population, people: NDArray[np.int64]) -> csr_array:
+    """Return who played what as ones, float64, shape (people, items), in catalogue order within a person."""
+    starts, ends = population.indptr[people], population.indptr[people + 1]
+    indptr = np.zeros(len(people) + 1, np.int64)
+    np.cumsum(ends - starts, out=indptr[1:])
+    if len(people) and people[-1] - people[0] == len(people) - 1:  # neighbours: a view will do
+        items = population.items[starts[0] : ends[-1]]
+    else:
+        items = population.items[_gather(starts, indptr)]
+    return csr_array((np.ones(len(items)), items, indptr), shape=(len(people), len(population.catalogue)))
+
+
+def _gather(starts: NDArray[np.int64], indptr: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of all entries of rows that begin at ``starts`` and have the lengths of ``indptr``."""
+    lengths = np.diff(indptr)
+    return np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
+
+
+def query_matrix(population: Population, people: NDArray[np.int64], half_life: float | None) -> csr_array:
+    """Return the weighted plays of people, shape (people, items): ``taste.query.query_weights`` for all at once."""
+    matrix = play_matrix(population, people)
+    if half_life is None or population.times is None:
+        return matrix
+    times = population.times[_gather(population.indptr[people], matrix.indptr.astype(np.int64))]
+    rows = np.repeat(np.arange(len(people)), np.diff(matrix.indptr))
+    order = np.lexsort((times, rows))
+    sorted_rows, sorted_times = rows[order], times[order]
+    # The last position of every run of equal times within a person, then how many come after it.
+    ends_run = np.append((sorted_rows[1:] != sorted_rows[:-1]) | (sorted_times[1:] != sorted_times[:-1]), True)
+    run_end = np.flatnonzero(ends_run)[np.cumsum(ends_run) - ends_run]
+    age = np.empty(len(order))
+    age[order] = matrix.indptr[sorted_rows + 1] - 1 - run_end
+    matrix.data = np.exp2(-age / half_life)
+    return matrix
+
+
+def serve(
+    scorer: Scorer, population: Population, serving: Serving
+) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+    """Return a function from people to their scores (people, items), as their devices would make them."""
+
+    def scores(people: NDArray[np.int64]) -> NDArray[np.float32]:
+        raw = scorer.scores(query_matrix(population, people, serving.recency))
+        if serving.discount == 0:
+            return raw
+        divisor = 1.0 / discounted(np.ones(len(scorer.listeners)), scorer.listeners, serving.discount)
+        raw /= divisor.astype(np.float32)
+        return raw
+
+    return scores

@@ -1,0 +1,157 @@
+"""EASE: a linear model from item to item, exact, from one sum of who-plays-what-together."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.linalg import lapack
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.errors import FedpersonaError
+from fedpersona.plays import Plays
+from fedpersona.taste.model import Private, Shared, TasteModel
+from fedpersona.taste.packing import packed_positions, packed_size, unpack
+from fedpersona.taste.query import discounted, query_weights
+from fedpersona.wire.layout import ArraySpec, Layout
+from fedpersona.wire.update import Update
+
+__all__ = ["Ease"]
+
+
+class Ease(TasteModel):
+    """Embarrassingly Shallow Autoencoder (Steck 2019) on the head of the catalogue.
+
+    A device adds x xᵀ over head items, as an upper triangle. When the catalogue is larger than the head, a first
+    round counts listeners to find it; items of the tail are then scored by their share of listeners, an estimate
+    of the same thing (will this person play it?) that looks at nobody.
+    """
+
+    name: ClassVar[str] = "ease"
+    summary: ClassVar[str] = "item-to-item weights from one sum (EASE), whole or head of the catalogue"
+
+    rounds: int = Field(2, ge=1, le=2)
+    """At most: one suffices where the head holds the whole catalogue, and one alone only counts where it does not."""
+    head: int = Field(5000, ge=1, le=30_000)
+    """Items with the most listeners that the linear model covers."""
+    ridge: float = Field(100.0, gt=0)
+    """Added to the diagonal of the Gram matrix: Steck's λ."""
+
+    def init(self, catalogue: Catalogue, seed: int) -> Shared:
+        """Return a model that knows nothing; its head is the catalogue where that fits."""
+        items = len(catalogue)
+        whole = items <= self.head
+        return Shared(
+            self.name,
+            catalogue.version,
+            0,
+            {
+                "head": np.arange(items if whole else 0, dtype=np.float32),
+                "weights": np.zeros((0, 0), np.float32),
+                "listeners": np.zeros(items, np.float32),
+                "people": np.zeros(1, np.float32),
+            },
+        )
+
+    def planned_rounds(self, catalogue: Catalogue) -> int:
+        """Return 1 where the head holds the whole catalogue, else ``rounds``."""
+        return 1 if len(catalogue) <= self.head else self.rounds
+
+    def counts_first(self, catalogue: Catalogue, round_number: int) -> bool:
+        """Whether this round only counts listeners, to find the head."""
+        return len(catalogue) > self.head and round_number == 1
+
+    def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
+        """Declare ``listeners`` (items,) in a counting round, else ``gram`` (h (h + 1) / 2,); entries are 0 or 1."""
+        if self.counts_first(catalogue, round_number):
+            return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),))
+        return Layout((ArraySpec("gram", (packed_size(min(self.head, len(catalogue))),), bound=1.0),))
+
+    def personalise(self, shared: Shared, plays: Plays) -> Private:
+        """Nothing is fitted: the person's plays are the query."""
+        return Private()
+
+    def head_rows(self, shared: Shared) -> NDArray[np.int64]:
+        """Return the catalogue rows of the head, increasing."""
+        return shared["head"].astype(np.int64)
+
+    def contribute(self, shared: Shared, private: Private, plays: Plays, rng: np.random.Generator) -> Update:
+        """Add 1 for every pair of head items the person played (or, to find the head, for every item)."""
+        head = self.head_rows(shared)
+        if not len(head):
+            listeners = np.zeros(shared["listeners"].shape)
+            listeners[plays.items] = 1.0
+            return Update({"listeners": listeners})
+        places = np.flatnonzero(np.isin(head, plays.items))
+        gram = np.zeros(packed_size(len(head)))
+        gram[packed_positions(places, len(head))] = 1.0
+        return Update({"gram": gram})
+
+    def apply(self, shared: Shared, total: Update, count: int) -> Shared:
+        """Solve for the weights, or choose the head."""
+        head = self.head_rows(shared)
+        listeners = shared["listeners"].astype(np.float64)
+        if not len(head):
+            listeners = total["listeners"]
+            head = np.sort(np.argsort(-listeners, kind="stable")[: self.head])
+            weights = np.zeros((0, 0))
+        else:
+            gram = unpack(total["gram"], len(head))
+            listeners[head] = np.diagonal(gram)
+            weights = ease_weights(gram, self.ridge)
+        return shared.next(
+            head=head.astype(np.float64),
+            weights=weights,
+            listeners=listeners,
+            people=np.array([float(count)]),
+        )
+
+    def scores(self, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float64]:
+        """Return the sum of weights from each played item; in the tail, the share of people who play it."""
+        head = self.head_rows(shared)
+        share = shared["listeners"].astype(np.float64) / max(float(shared["people"][0]), 1.0)
+        if shared["weights"].size:
+            played = np.isin(plays.items, head)
+            query = query_weights(plays, self.recency)[played]
+            places = np.searchsorted(head, plays.items[played])
+            share[head] = query @ shared["weights"][places].astype(np.float64)
+        return discounted(share, shared["listeners"], self.discount)
+
+    def explain(self, shared: Shared, item: int, plays: Plays) -> NDArray[np.float64]:
+        """Return the weight from each played item to this one; zeros for an item of the tail."""
+        head = self.head_rows(shared)
+        parts = np.zeros(len(plays))
+        place = int(np.searchsorted(head, item))
+        if shared["weights"].size and place < len(head) and head[place] == item:
+            played = np.isin(plays.items, head)
+            places = np.searchsorted(head, plays.items[played])
+            parts[played] = shared["weights"][places, place]
+        return parts * query_weights(plays, self.recency)
+
+
+def ease_weights(gram: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """Return B = I - P diag(P)^-1 with P = (G + λ I)^-1 (Steck 2019, equation 8). Overwrites ``gram``.
+
+    Args:
+        gram: G, float64, shape (items, items), symmetric and positive semi-definite.
+        ridge: λ.
+
+    Raises:
+        FedpersonaError: G is not positive semi-definite.
+    """
+    gram[np.diag_indices_from(gram)] += ridge
+    factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1, clean=0)
+    if not failed:
+        factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise FedpersonaError(
+            "the sum of x xᵀ is not positive definite: it is no sum of honest contributions"
+        )
+    inverse = np.tril(factor)
+    inverse += np.tril(factor, -1).T
+    diagonal = np.diagonal(inverse).copy()
+    inverse /= -diagonal[None, :]
+    np.fill_diagonal(inverse, 0.0)
+    return inverse

@@ -1,0 +1,126 @@
+"""The one idea that everything follows: map, sum, apply. A taste model is four pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.plays import Plays
+from fedpersona.wire.layout import Layout
+from fedpersona.wire.update import Update
+
+__all__ = ["Private", "Shared", "TasteModel"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What everyone has: the arrays that a server sends to devices, float32, and what they belong to."""
+
+    model: str
+    catalogue: str
+    """Version of the catalogue whose rows the item tables have."""
+    round_number: int
+    """Rounds folded in so far; 0 for an initial model."""
+    arrays: Mapping[str, NDArray[np.float32]]
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self.arrays[name]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a device receives."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def hash(self) -> str:
+        """SHA-256 over all of it, in hexadecimal."""
+        digest = hashlib.sha256(f"{self.model}\x1f{self.catalogue}\x1f{self.round_number}".encode())
+        for name in sorted(self.arrays):
+            array = self.arrays[name]
+            digest.update(f"\x1f{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def next(self, **arrays: NDArray[np.floating]) -> Shared:
+        """Return the model one round on, with these arrays, rounded to float32."""
+        rounded = {name: array.astype(np.float32) for name, array in arrays.items()}
+        return Shared(self.model, self.catalogue, self.round_number + 1, rounded)
+
+
+@dataclass(frozen=True, eq=False)
+class Private:
+    """What one device keeps for itself: a person's own vectors. Never sent, never printed."""
+
+    arrays: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        return self.arrays[name]
+
+    def __repr__(self) -> str:
+        return f"Private({', '.join(f'{name} {array.shape}' for name, array in self.arrays.items())})"
+
+
+class TasteModel(BaseModel, ABC):
+    """Settings of a taste model, and its four functions.
+
+    ``personalise``, ``contribute`` and ``scores`` run on a device, for one person; ``apply`` runs on a server, on a
+    sum. The settings ``recency`` and ``discount`` act on the device alone: they cost no upload.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for ``--help`` and reports."""
+
+    rounds: int = Field(1, ge=1, le=1000)
+    """Secure sums that training takes."""
+    recency: float | None = Field(None, gt=0)
+    """Half-life of a play in the device's query, counted in items played since; None weighs all plays alike.
+
+    Takes effect where a history carries times.
+    """
+    discount: float = Field(0.0, ge=0, le=1)
+    """Popularity discount: scores are divided by ``(listeners + 1) ** discount``."""
+
+    def planned_rounds(self, catalogue: Catalogue) -> int:
+        """Return how many of its rounds training takes on this catalogue."""
+        return self.rounds
+
+    @abstractmethod
+    def init(self, catalogue: Catalogue, seed: int) -> Shared:
+        """Return the model before anything was learned, the same for the same seed."""
+
+    @abstractmethod
+    def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
+        """Declare what an update of this round holds."""
+
+    @abstractmethod
+    def personalise(self, shared: Shared, plays: Plays) -> Private:
+        """Device: fit the person's private part from their plays."""
+
+    @abstractmethod
+    def contribute(self, shared: Shared, private: Private, plays: Plays, rng: np.random.Generator) -> Update:
+        """Device: make the person's addend, of the shapes that ``layout`` declares for the coming round."""
+
+    @abstractmethod
+    def apply(self, shared: Shared, total: Update, count: int) -> Shared:
+        """Server: fold in the sum over ``count`` devices."""
+
+    @abstractmethod
+    def scores(self, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float64]:
+        """Device: return one number an item, shape (items,): the higher, the more to this person's taste."""
+
+    def explain(self, shared: Shared, item: int, plays: Plays) -> NDArray[np.float64]:
+        """Device: return how much each played item adds to the score of ``item``, aligned with ``plays.items``.
+
+        Up to a positive factor. Zeros where the model does not look at the person at all.
+        """
+        return np.zeros(len(plays))

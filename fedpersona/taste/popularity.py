@@ -1,0 +1,52 @@
+"""Popularity: how many people play each item. The floor that a personal model has to beat."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.plays import Plays
+from fedpersona.taste.model import Private, Shared, TasteModel
+from fedpersona.wire.layout import ArraySpec, Layout
+from fedpersona.wire.update import Update
+
+__all__ = ["Popularity"]
+
+
+class Popularity(TasteModel):
+    """Counts listeners in one sum. A device adds 1 for every item it has played, however often."""
+
+    name: ClassVar[str] = "popularity"
+    summary: ClassVar[str] = "what most people play: the floor"
+
+    rounds: int = Field(1, ge=1, le=1)
+
+    def init(self, catalogue: Catalogue, seed: int) -> Shared:
+        """Return a model in which nobody has played anything."""
+        return Shared(self.name, catalogue.version, 0, {"listeners": np.zeros(len(catalogue), np.float32)})
+
+    def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
+        """Declare ``listeners`` (items,), each entry 0 or 1."""
+        return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),))
+
+    def personalise(self, shared: Shared, plays: Plays) -> Private:
+        """Nothing is private to a person here."""
+        return Private()
+
+    def contribute(self, shared: Shared, private: Private, plays: Plays, rng: np.random.Generator) -> Update:
+        """Add 1 for every item played."""
+        listeners = np.zeros(shared["listeners"].shape)
+        listeners[plays.items] = 1.0
+        return Update({"listeners": listeners})
+
+    def apply(self, shared: Shared, total: Update, count: int) -> Shared:
+        """Keep the counts."""
+        return shared.next(listeners=total["listeners"])
+
+    def scores(self, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float64]:
+        """Return the number of listeners of each item, the same for everyone."""
+        return shared["listeners"].astype(np.float64)
