@@ -1,0 +1,97 @@
+"""The folder a run leaves: whole under its final name, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from fedpersona.errors import OutputError
+from fedpersona.simulation.experiment import Run
+
+__all__ = ["check_writable", "default_folder", "write_run"]
+
+
+def default_folder(dataset: str, model: str, root: Path = Path("runs")) -> Path:
+    """Return the first free ``runs/<dataset>-<model>[-n]``."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).stem if "/" in dataset or "\\" in dataset else dataset)
+    stem = stem.removesuffix(".npz").removesuffix(".json")
+    folder, number = root / f"{stem}-{model}", 2
+    while folder.exists():
+        folder, number = root / f"{stem}-{model}-{number}", number + 1
+    return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Check, before any work, that a run can be left in ``folder``.
+
+    Raises:
+        OutputError: the folder is there already and not empty, or cannot be made.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: is there already; name another folder with --out, or move it away")
+    with _beside(folder):
+        pass
+
+
+def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
+    """Write record, per-person figures, model and report, then give the folder its name in one step.
+
+    Raises:
+        OutputError: the folder cannot be written; nothing is left under its name then.
+    """
+    with _beside(folder) as partial:
+        (partial / "run.json").write_text(run.record.model_dump_json(indent=2) + "\n")
+        np.savez(
+            partial / "per_person.npz",
+            person_ids=run.evaluation.people,
+            **{name: values for name, values in run.evaluation.per_person.items()},  # noqa: C416 - keeps the type
+        )
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in run.shared.arrays.items()},
+            partial / "model.safetensors",
+            metadata={
+                "format": "fedpersona model 1",
+                "model": run.shared.model,
+                "catalogue": run.shared.catalogue,
+                "round": str(run.shared.round_number),
+                "hash": run.shared.hash(),
+            },
+        )
+        if report:
+            from fedpersona.simulation.report import write_report  # matplotlib: only where something is drawn
+
+            write_report(run.record, run.shared, run.split.catalogue, partial)
+        if folder.exists():  # an empty folder of that name: os.rename replaces it on POSIX only
+            folder.rmdir()
+        partial.rename(folder)
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder next to ``folder``; whatever is left of it in the end is removed."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
+        partial.chmod(0o777 & ~_umask())
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another with --out") from None
+    try:
+        yield partial
+    except OSError as error:
+        raise OutputError(f"{folder}: could not be written whole ({error.strerror}); nothing was left there") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
