@@ -1,0 +1,1 @@
+"""The left of the wall: what runs on a person's own device, next to their history."""
