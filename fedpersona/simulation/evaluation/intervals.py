@@ -98,13 +98,13 @@ def paired_test(a: NDArray[np.floating], b: NDArray[np.floating], seed: int, res
 
 
 def _checked(values: NDArray[np.floating], name: str) -> NDArray[np.float64]:
-    values = np.asarray(values, np.float64)
-    if values.ndim != 1 or not values.size:
-        raise DataError(f"expected one value a person, got shape {values.shape}", place=name)
-    if not np.isfinite(values).all():
-        person = int(np.isfinite(values).argmin())
-        raise DataError(f"the value is {values[person]}, which has no mean", place=f"{name}[{person}]")
-    return values
+    numbers = np.asarray(values, np.float64)
+    if numbers.ndim != 1 or not numbers.size:
+        raise DataError(f"expected one value a person, got shape {numbers.shape}", place=name)
+    if not np.isfinite(numbers).all():
+        person = int(np.isfinite(numbers).argmin())
+        raise DataError(f"the value is {numbers[person]}, which has no mean", place=f"{name}[{person}]")
+    return numbers
 
 
 def _resampled_means(values: NDArray[np.float64], random: np.random.Generator, resamples: int) -> NDArray[np.float64]:
@@ -112,8 +112,8 @@ def _resampled_means(values: NDArray[np.float64], random: np.random.Generator, r
     people = len(values)
     if len(distinct) * 8 <= people:
         # NDCG@10 takes eleven values: how often each is drawn is multinomial, whatever the number of people.
-        drawn_counts = random.multinomial(people, counts / people, size=resamples).astype(np.float64)
-        return drawn_counts @ distinct / float(people)
+        drawn_counts = random.multinomial(people, counts / people, size=resamples)
+        return np.asarray(drawn_counts @ distinct / people, np.float64)
     means = np.empty(resamples)
     step = max(1, _CHUNK // people)
     for begin in range(0, resamples, step):

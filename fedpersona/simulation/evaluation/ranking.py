@@ -110,7 +110,8 @@ def sampled_ranks(
     mine, others = scores[rows, targets], np.take_along_axis(scores, negatives.astype(np.int64), axis=1)
     if not (np.isfinite(mine).all() and np.isfinite(others).all()):
         _checked(scores, None)
-    return (others >= mine[:, None]).sum(axis=1, dtype=np.int64)
+    ahead: NDArray[np.int64] = (others >= mine[:, None]).sum(axis=1, dtype=np.int64)
+    return ahead
 
 
 def ndcg_at(ranks: NDArray[np.integer], k: int) -> NDArray[np.float64]:
