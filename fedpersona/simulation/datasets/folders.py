@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedpersona.errors import DataNotFound
 
-__all__ = ["VARIABLE", "Original", "data_folder"]
+__all__ = ["VARIABLE", "Original", "data_folder", "expanded"]
 
 VARIABLE = "FEDPERSONA_DATA"
 """The environment variable that names the folder where no ``--data`` does."""
@@ -17,9 +17,17 @@ VARIABLE = "FEDPERSONA_DATA"
 def data_folder(data: Path | None) -> Path | None:
     """Return the folder named by the option, else the one named by the environment, else None."""
     if data is not None:
-        return data.expanduser()
+        return expanded(data)
     named = os.environ.get(VARIABLE, "")
-    return Path(named).expanduser() if named else None
+    return expanded(Path(named)) if named else None
+
+
+def expanded(path: Path) -> Path:
+    """Return the path with ``~`` replaced by the home folder; as it is where that user has none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 @dataclass(frozen=True)

@@ -204,13 +204,10 @@ class _SplitFile:
             ids = self._integers("mid", (self.items,))
         elif ids.shape != (self.items,):
             raise self._wrong(f"has shape {ids.shape}: {self.items} belongs there", "mid")
-        try:
-            names = [str(item) for item in ids.tolist()]
-            "".join(names).encode()
-        except ValueError:
-            raise self._wrong("holds text that is not Unicode", "mid") from None
+        elif not _is_unicode(ids):
+            raise self._wrong("holds text that is not Unicode", "mid")
         self._check_unique("mid", ids)
-        return Catalogue.create(names)
+        return Catalogue.create(map(str, ids.tolist()))
 
     def _check_unique(self, name: str, ids: NDArray[Any]) -> None:
         order = np.argsort(ids, kind="stable")
@@ -225,6 +222,13 @@ def _contains(sorted_keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDAr
     place = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
     found: NDArray[np.bool_] = sorted_keys[place] == wanted
     return found
+
+
+def _is_unicode(text: NDArray[np.str_]) -> bool:
+    """Return whether Python can make strings of an array's text, which numpy itself never checks."""
+    codes = np.ascontiguousarray(text).view(np.dtype(np.uint32).newbyteorder(text.dtype.byteorder))
+    surrogates = (codes >= 0xD800) & (codes < 0xE000)
+    return not bool((surrogates | (codes > 0x10FFFF)).any())
 
 
 def _described(array: NDArray[Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.simulation.datasets import lastfm, leave_one_out, movielens, npz
-from fedpersona.simulation.datasets.folders import Original, data_folder
+from fedpersona.simulation.datasets.folders import Original, data_folder, expanded
 from fedpersona.simulation.population import Split
 
 __all__ = ["KNOWN", "available", "load"]
@@ -58,7 +58,7 @@ def load(
         _, read = _REAL[source]
         return read(data_folder(data))
     if _is_path(source):
-        return npz.read(Path(source).expanduser())
+        return npz.read(expanded(Path(source)))
     raise UnknownName("dataset", source, (*KNOWN, "or give the path of an .npz split"))
 
 
@@ -75,7 +75,7 @@ def available(data: Path | None = None) -> dict[str, str | None]:
 
 def _is_path(source: str) -> bool:
     separators = {os.sep, os.altsep} - {None}
-    return source.endswith(".npz") or any(s in source for s in separators if s) or Path(source).exists()
+    return source.endswith(".npz") or any(s in source for s in separators if s) or Path(source).is_file()
 
 
 def _synthetic(*, seed: int, people: int, items: int | None) -> Split:
