@@ -39,7 +39,8 @@ def central_subspace(
     """
     listeners = np.bincount(plays.indices, minlength=plays.shape[1])
     normalised = plays @ diags_array(np.maximum(listeners, 1.0) ** -alpha)
-    basis, strength = start, np.ones(start.shape[1])
-    for _ in range(iterations):
-        basis, strength, _ = np.linalg.svd(normalised.T @ (normalised @ basis), full_matrices=False)
+    basis = start
+    for _ in range(iterations - 1):
+        basis = np.linalg.qr(normalised.T @ (normalised @ basis))[0]
+    basis, strength, _ = np.linalg.svd(normalised.T @ (normalised @ basis), full_matrices=False)
     return CentralSubspace(basis, strength, listeners, alpha=alpha, shrinkage=shrinkage)

@@ -1,0 +1,347 @@
+"""The command line: ``fedpersona demo | simulate | compare | doctor``.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done; 2 something a person can mend, or stopped by a
+person; 1 an error of our own.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
+
+import click
+import typer
+from rich.console import Console
+
+from fedpersona.errors import ConfigError, FedpersonaError, InputError, UnknownName
+
+if TYPE_CHECKING:
+    from fedpersona.simulation import Run, RunConfig
+    from fedpersona.simulation.listening import Listening
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fedpersona",
+    help="Learn what people like without seeing what they play.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+TableStyle = Literal["markdown", "latex"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, logs on stderr.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to leave the run in; by default a new one under runs/.")]
+Seed = Annotated[int, typer.Option(min=0, help="Keys the initial model, the cohorts and synthetic people.")]
+Listener = Annotated[
+    int | None, typer.Option(help="Show the weekly list of the person with this id (the dataset's own ids).")
+]
+
+
+@app.command()
+def demo(
+    people: Annotated[int, typer.Option(min=100, max=1_000_000, help="Invented people.")] = 2000,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Watch invented people's devices learn a shared taste space, in under a minute.
+
+    [dim]Example:[/dim] fedpersona demo
+    """
+    from fedpersona.simulation import RunConfig
+
+    config = RunConfig(dataset="synthetic", people=people, model="subspace", seed=seed)
+    _run(config, out, as_json=as_json, listener=None, show_list=True)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET|PATH",
+            help="synthetic, lastfm-2k, ml-100k, ml-1m, an .npz split, or the run.json of a run to make again.",
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="popularity, subspace, ease or ials.")] = "subspace",
+    rounds: Annotated[int | None, typer.Option(min=1, help="Secure sums; by default the model's own.")] = None,
+    seed: Seed = 0,
+    data: Annotated[
+        Path | None, typer.Option(envvar="FEDPERSONA_DATA", help="Folder with original files of real datasets.")
+    ] = None,
+    people: Annotated[int | None, typer.Option(min=1, help="Synthetic people.")] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Synthetic tracks.")] = None,
+    cohort: Annotated[int | None, typer.Option(min=1, help="Most devices a round asks; by default all.")] = None,
+    min_count: Annotated[int, typer.Option(min=1, help="Fewest devices whose sum may be released.")] = 2,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share of devices that never answer.")] = 0.0,
+    available: Annotated[float, typer.Option(help="Share of devices reachable at their best hour.")] = 1.0,
+    daily_swing: Annotated[float, typer.Option(min=0, max=1, help="How many fewer are reachable by day.")] = 0.0,
+    recency: Annotated[str, typer.Option(help="auto, off, or the half-life of a play, in items.")] = "auto",
+    discount: Annotated[str, typer.Option(help="auto, or a popularity discount from 0 to 1.")] = "auto",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the model; repeatable.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="cohort (fast) or device (the readable reference).")] = "cohort",
+    ring_bits: Annotated[int | None, typer.Option(help="32 or 64; by default the smallest that fits.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Threads; they change no result.")] = 2,
+    evaluate_people: Annotated[int, typer.Option(min=1, help="Most people to take figures over.")] = 20_000,
+    ceiling: Annotated[bool, typer.Option(help="Fit central twins to compare with.")] = True,
+    listener: Listener = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Train a taste model on a population of simulated devices, and measure it.
+
+    [dim]Examples:[/dim]
+      fedpersona simulate synthetic --people 2000 --model ease
+      fedpersona simulate lastfm-2k --data ~/data --listener 2
+      fedpersona simulate runs/synthetic-subspace/run.json
+    """
+    if Path(dataset).name == "run.json" or (Path(dataset) / "run.json").is_file():
+        config = _recorded(context, Path(dataset))
+    else:
+        settings = dict(_setting(pair) for pair in setting or ())
+        if rounds is not None:
+            settings["rounds"] = rounds
+        config = _config(
+            dataset=dataset,
+            data=None if data is None else str(data),
+            people=people,
+            items=items,
+            model=model,
+            settings=settings,
+            seed=seed,
+            cohort=cohort,
+            min_count=min_count,
+            ring_bits=ring_bits,
+            behaviour={"dropout": dropout, "available": available, "daily_swing": daily_swing},
+            engine=engine,
+            recency=_word_or_number("recency", recency, ("auto", "off")),
+            discount=_word_or_number("discount", discount, ("auto",)),
+            evaluate_people=evaluate_people,
+            ceiling=ceiling,
+            workers=workers,
+        )
+    _run(config, out, as_json=as_json, listener=listener, show_list=listener is not None)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that runs left.")],
+    style: Annotated[str, typer.Option(help="markdown or latex.")] = "markdown",
+) -> None:
+    """Put runs side by side: figures with intervals, and a paired test against the first.
+
+    [dim]Example:[/dim] fedpersona compare runs/synthetic-subspace runs/synthetic-ease
+    """
+    from fedpersona.simulation.compare import compare as compare_runs
+
+    if style not in get_args(TableStyle):
+        raise UnknownName("style", style, get_args(TableStyle))
+    sys.stdout.write(compare_runs(runs, style="latex" if style == "latex" else "markdown").rstrip() + "\n")
+
+
+@app.command()
+def doctor(
+    data: Annotated[
+        Path | None, typer.Option(envvar="FEDPERSONA_DATA", help="Folder with original files of real datasets.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, which optional parts are there, and which data is found.
+
+    [dim]Example:[/dim] fedpersona doctor
+    """
+    from fedpersona.simulation.doctor import examine, findings_table
+
+    findings = examine(data)
+    if as_json:
+        sys.stdout.write(json.dumps(findings, indent=2) + "\n")
+    else:
+        Console().print(findings_table(findings))
+
+
+def _run(config: RunConfig, out: Path | None, *, as_json: bool, listener: int | None, show_list: bool) -> None:
+    """Run, leave the folder, and print what a person or a machine wants to know."""
+    from fedpersona.simulation import simulate as run_experiment
+    from fedpersona.simulation.listening import weekly_for
+    from fedpersona.simulation.narration import Terminal
+    from fedpersona.simulation.output import check_writable, default_folder, write_run
+
+    folder = out or default_folder(config.dataset, config.model)
+    check_writable(folder)
+    with Terminal(Console(stderr=True)) as narrator:
+        run = run_experiment(config, narrator)
+        listening = weekly_for(run, listener, date.today()) if show_list else None
+        narrator.stage("writing the report")
+        write_run(run, folder)
+    if as_json:
+        sys.stdout.write(json.dumps(_summary(run, folder, listening)) + "\n")
+    else:
+        _print_run(run, folder, listening)
+
+
+def _print_run(run: Run, folder: Path, listening: Listening | None) -> None:
+    from fedpersona.simulation.show import ResultRow, metrics_table, weekly_table
+
+    console = Console(width=100) if not sys.stdout.isatty() else Console()
+    data = run.record.data
+    rows = [
+        ResultRow(
+            name=result.name,
+            role=result.role,
+            metrics={**result.test, **result.discovery},
+            intervals=result.intervals,
+            rounds=result.rounds,
+            bytes_up=result.bytes_up,
+            seconds=result.seconds,
+        )
+        for result in run.record.results
+    ]
+    console.print(f"\n{data.name}: {data.people:,} devices, {data.items:,} {data.kind}s, measured on held-out music")
+    console.print(metrics_table(rows))
+    if listening is not None:
+        year, week = listening.week
+        console.print(weekly_table(listening.picks, run.split.catalogue, f"Listener {listening.person_id}"))
+        console.print(f"Week {week} of {year}: nothing on it was ever played by this listener.\n")
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _summary(run: Run, folder: Path, listening: Listening | None) -> dict[str, Any]:
+    record, result = run.record, run.record.federated
+    catalogue = run.split.catalogue
+    summary: dict[str, Any] = {
+        "dataset": record.data.name,
+        "model": record.config.model,
+        "seed": record.config.seed,
+        "metrics": {"val": result.val, "test": {**result.test, **result.discovery}, "intervals": result.intervals},
+        "serving": {"recency": result.serving.recency, "discount": result.serving.discount},
+        "rounds": result.rounds,
+        "bytes_up_per_device": result.bytes_up,
+        "bytes_down_per_device": result.bytes_down,
+        "floor": next(r.test for r in record.results if r.role == "floor"),
+        "ceilings": {r.name: r.test for r in record.results if r.role == "ceiling"},
+        "sampled_99": result.sampled,
+        "tertiles": result.tertiles,
+        "model_hash": record.model_hash,
+        "seconds": record.seconds,
+        "run": str(folder),
+    }
+    if listening is not None:
+        summary["listener"] = {
+            "id": listening.person_id,
+            "week": "{}-W{:02d}".format(*listening.week),
+            "list": [
+                {"item": catalogue.ids[p.row], "title": catalogue.label(p.row), "kind": p.kind, "reason": p.reason}
+                for p in listening.picks
+            ],
+        }
+    return summary
+
+
+def _config(**values: Any) -> RunConfig:
+    from pydantic import ValidationError
+
+    from fedpersona.simulation import RunConfig
+
+    try:
+        return RunConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][1 if first["loc"][0] == "behaviour" and len(first["loc"]) > 1 else 0])
+        given = first["input"]
+        raise ConfigError(f"--{option.replace('_', '-')} {given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def _recorded(context: typer.Context, path: Path) -> RunConfig:
+    """Return the configuration of a run that is to be made again; nothing of it may be changed."""
+    from fedpersona.simulation import read_record
+
+    given = [
+        name
+        for name in context.params
+        if name not in ("dataset", "data", "out", "as_json", "listener", "workers")
+        and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        option = "set" if given[0] == "setting" else given[0].replace("_", "-")
+        raise ConfigError(f"{path} holds a whole configuration: leave out --{option} to make that run again")
+    config = read_record(path).config
+    return config.model_copy(update={"workers": context.params["workers"]})
+
+
+def _setting(pair: str) -> tuple[str, Any]:
+    name, equals, value = pair.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--set {pair}: write a setting as NAME=VALUE, for example --set dim=64")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _word_or_number(option: str, value: str, words: tuple[str, ...]) -> str | float:
+    if value in words:
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigError(f"--{option} {value}: give {', '.join(words)} or a number") from None
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    """Turn a request to end into the same way out as Ctrl-C, so that nothing half-written stays."""
+    raise KeyboardInterrupt
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"fedpersona: {sentence}", markup=False, highlight=False, style="red")
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command line: one sentence and an exit code for whatever goes wrong."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("stopped; nothing was left under the run's name", 2)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "fedpersona"
+        _fail(f"{error.format_message()} See '{command} --help'.", 2)
+    except InputError as error:
+        _fail(str(error), 2)
+    except FedpersonaError as error:
+        _fail(str(error), 2 if _mendable(error) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+    except Exception as error:  # a bug of ours: one sentence, and how to see more
+        if _wants_traceback():
+            raise
+        _fail(f"internal error: {type(error).__name__}: {error}. Set FEDPERSONA_DEBUG=1 to see where.", 1)
+    raise SystemExit(code or 0)
+
+
+def _mendable(error: FedpersonaError) -> bool:
+    from fedpersona.errors import RoundFailed, SumOverflow
+
+    return isinstance(error, RoundFailed | SumOverflow)
+
+
+def _wants_traceback() -> bool:
+    import os
+
+    return os.environ.get("FEDPERSONA_DEBUG", "") not in ("", "0")
+
+
+if __name__ == "__main__":
+    main()
