@@ -105,3 +105,9 @@ def test_other_people_are_refused():
 def test_no_flips_are_refused():
     with pytest.raises(ConfigError):
         paired_test(np.ones(3), np.zeros(3), 0, resamples=0)
+
+
+def test_equal_sums_count_as_equal_although_their_last_bits_differ():
+    tenths = np.array([7, 1, -3, 2, 6, -1, 3, 9, -2, 4])
+    exact = paired_test(tenths.astype(float), np.zeros(10), seed=0)
+    assert paired_test(tenths / 10, np.zeros(10), seed=0).p_value == exact.p_value
