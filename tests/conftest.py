@@ -1,0 +1,78 @@
+"""Invented people, small enough to check by hand."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.simulation.population import Population, Split
+
+os.environ.pop("FEDPERSONA_DATA", None)  # no test may depend on what a machine happens to have
+
+
+def invent(people: int = 60, items: int = 40, *, seed: int = 1, timed: bool = True) -> Population:
+    """Invent people of two tastes, with 4 to 12 items each."""
+    rng = np.random.default_rng(seed)
+    rows, columns = [], []
+    for person in range(people):
+        taste = np.r_[np.full(items // 2, 8.0), np.ones(items - items // 2)]
+        taste = taste if person % 2 else taste[::-1]
+        popular = 1.0 / (np.arange(items) % (items // 2) + 2)
+        chances = taste * popular
+        count = rng.integers(4, min(12, items - 1) + 1)
+        chosen = rng.choice(items, count, replace=False, p=chances / chances.sum())
+        rows += [person] * count
+        columns += chosen.tolist()
+    catalogue = Catalogue.create(
+        [f"i{n}" for n in range(items)],
+        titles=[f"Song {n}" for n in range(items)],
+        artists=[f"Band {n // 3}" for n in range(items)],
+        tags=[("folk" if n < items // 2 else "techno",) for n in range(items)],
+        kind="track",
+    )
+    return Population.from_pairs(
+        "invented",
+        catalogue,
+        np.array(rows),
+        np.array(columns),
+        person_ids=np.arange(1000, 1000 + people),
+        weights=rng.integers(1, 9, len(rows)).astype(float),
+        times=rng.integers(1_700_000_000, 1_700_000_050, len(rows)) if timed else None,
+    )
+
+
+def hold_out(population: Population, seed: int = 2) -> Split:
+    """Hold two items of everyone back, at random."""
+    rng = np.random.default_rng(seed)
+    keep = np.ones(population.interactions, bool)
+    val, test = [], []
+    for person in range(len(population)):
+        places = np.arange(population.indptr[person], population.indptr[person + 1])
+        first, second = rng.choice(places, 2, replace=False)
+        keep[[first, second]] = False
+        val.append(population.items[first])
+        test.append(population.items[second])
+    people = np.repeat(np.arange(len(population)), np.diff(population.indptr))
+    train = Population.from_pairs(
+        population.name,
+        population.catalogue,
+        people[keep],
+        population.items[keep],
+        person_ids=population.person_ids,
+        weights=population.weights[keep],
+        times=None if population.times is None else population.times[keep],
+    )
+    return Split(train, np.array(val, np.int32), np.array(test, np.int32), complete=population)
+
+
+@pytest.fixture
+def population() -> Population:
+    return invent()
+
+
+@pytest.fixture
+def split(population: Population) -> Split:
+    return hold_out(population)
