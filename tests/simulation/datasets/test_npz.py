@@ -291,6 +291,13 @@ def test_a_damaged_array_is_named_and_no_memory_is_taken_on_its_word(tmp_path, c
         npz.read(path)
 
 
+def test_an_array_that_unpacks_to_more_than_its_header_says_is_refused_unread(tmp_path):
+    path = tmp_path / "tiny.npz"
+    path.write_bytes(member("train_i", lambda data: data + bytes(8 << 10)))
+    with pytest.raises(DataError, match="train_i: is damaged or truncated: its header and its size disagree"):
+        npz.read(path)
+
+
 def test_an_array_too_large_to_be_meant_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(npz_arrays, "_LARGEST_BYTES", 1 << 10)
     assert "is not read" in refusal(tmp_path, valid())
