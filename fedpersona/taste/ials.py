@@ -38,7 +38,7 @@ class IALS(TasteModel):
     rounds: int = Field(4, ge=1, le=1000)
     dim: int = Field(64, ge=1, le=1024)
     """Dimensions of the factors."""
-    unseen: float = Field(480.0, gt=0)
+    unseen: float = Field(600.0, gt=0)
     """Total weight of all that a person has not played: each item gets ``unseen / items`` (the α of the papers)."""
     ridge: float = Field(0.01, gt=0)
     """Regularisation, scaled by how often an item or a person occurs: the λ of the papers."""

@@ -275,7 +275,7 @@ def test_an_item_listed_twice_counts_as_listed_the_last_time():
     assert rows_of(make(falling(4), played(3), songs(4), config=config, previous=lists)) == [1, 0]
 
 
-def test_a_play_more_in_midweek_leaves_most_of_exploration_alone():
+def test_one_more_play_in_midweek_leaves_the_rest_of_the_list_alone():
     before = make(falling(1000), played(999), songs(1000))
     after = make(falling(1000), played(998, 999), songs(1000))
     assert rows_of(before) == rows_of(after)
