@@ -161,14 +161,12 @@ def _best_first(scores: NDArray[np.float64], rows: NDArray[np.integer]) -> Itera
 def _head(
     scores: NDArray[np.float64], rows: NDArray[np.integer], count: int
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Part the ``count`` best rows from the others; both keep their order."""
+    """Part the ``count`` best rows, and what equals the last of them, from the rest; both in order."""
     if rows.size <= count:
         return rows, rows[:0]
     values = scores[rows]
-    cut = np.partition(values, -count)[-count]
-    taken = values > cut
-    taken[np.flatnonzero(values == cut)[: count - int(taken.sum())]] = True
-    return rows[taken], rows[~taken]
+    best = values >= np.partition(values, -count)[-count]
+    return rows[best], rows[~best]
 
 
 def _longest_ago(scores: NDArray[np.float64], rows: NDArray[np.integer], listed: NDArray[np.int64]) -> list[int]:
