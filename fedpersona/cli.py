@@ -258,7 +258,9 @@ def _config(**values: Any) -> RunConfig:
         first = error.errors()[0]
         option = str(first["loc"][1 if first["loc"][0] == "behaviour" and len(first["loc"]) > 1 else 0])
         given = first["input"]
-        raise ConfigError(f"--{option.replace('_', '-')} {given}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        raise ConfigError(
+            f"--{option.replace('_', '-')} {given}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
 
 
 def _recorded(context: typer.Context, path: Path) -> RunConfig:

@@ -25,7 +25,9 @@ def _purpose_number(purpose: str) -> int:
 
 def generator(seed: int, purpose: str, *, round_number: int = 0, device: int = 0) -> np.random.Generator:
     """Return a generator for one device in one round for one purpose."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, round_number, device, _purpose_number(purpose)])))
+    return np.random.Generator(
+        np.random.Philox(np.random.SeedSequence([seed, round_number, device, _purpose_number(purpose)]))
+    )
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -32,16 +32,12 @@ class FixedPoint:
     def __init__(self, layout: Layout, cohort: int, ring_bits: int) -> None:
         limit = (2 ** (ring_bits - 1) - 1) // cohort
         if limit < 1:
-            raise SumOverflow(
-                f"a sum over {cohort:,} devices does not fit modulo 2^{ring_bits}: use a larger ring"
-            )
+            raise SumOverflow(f"a sum over {cohort:,} devices does not fit modulo 2^{ring_bits}: use a larger ring")
         self.layout = layout
         self.cohort = cohort
         self.ring_bits = ring_bits
         # float64 holds integers to 2^53 exactly; a finer scale would round the encoded value itself.
-        self._scales = {
-            spec.name: 2.0 ** floor(log2(min(limit, 2**52) / spec.bound)) for spec in layout.arrays
-        }
+        self._scales = {spec.name: 2.0 ** floor(log2(min(limit, 2**52) / spec.bound)) for spec in layout.arrays}
 
     @property
     def bytes_per_update(self) -> int:

@@ -47,5 +47,7 @@ def findings_table(findings: dict[str, Any]) -> Table:
     table.add_section()
     for name, found in findings["data"].items():
         table.add_row(f"data: {name}", found or "[dim]not found; name its folder with --data or FEDPERSONA_DATA[/dim]")
-    table.add_row("runs/", "writable" if findings["runs_writable"] else "[red]not writable: run elsewhere, or use --out[/red]")
+    table.add_row(
+        "runs/", "writable" if findings["runs_writable"] else "[red]not writable: run elsewhere, or use --out[/red]"
+    )
     return table

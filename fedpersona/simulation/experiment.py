@@ -190,9 +190,7 @@ class _Experiment:
 
     def _evaluate(self, scorer: Scorer, choice: ServingChoice, on: Literal["val", "test"]) -> Evaluation:
         scores = serve(scorer, self.split.train, Serving(choice.recency, choice.discount))
-        return evaluate(
-            self.split, scores, on=on, people=self.people, seed=self.config.seed, details=on == "test"
-        )
+        return evaluate(self.split, scores, on=on, people=self.people, seed=self.config.seed, details=on == "test")
 
     def _result(
         self,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -49,11 +50,8 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
     """
     with _beside(folder) as partial:
         (partial / "run.json").write_text(run.record.model_dump_json(indent=2) + "\n")
-        np.savez(
-            partial / "per_person.npz",
-            person_ids=run.evaluation.people,
-            **{name: values for name, values in run.evaluation.per_person.items()},  # noqa: C416 - keeps the type
-        )
+        figures: dict[str, Any] = {"person_ids": run.evaluation.people, **run.evaluation.per_person}
+        np.savez(partial / "per_person.npz", **figures)
         save_file(
             {name: np.ascontiguousarray(array) for name, array in run.shared.arrays.items()},
             partial / "model.safetensors",

@@ -138,6 +138,9 @@ class Split:
     complete: Population | None = None
     """Every interaction, held-out ones too, where the source has them: what a person's own list must leave out."""
 
+    def __repr__(self) -> str:
+        return f"Split({self.train!r}, one item for validation and one for the test held back from each)"
+
     @property
     def catalogue(self) -> Catalogue:
         """The vocabulary of both sides of the split."""

@@ -19,8 +19,10 @@ __all__ = ["Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
 class Scorer(Protocol):
     """A fitted model that scores every item for people whose plays it is given."""
 
-    listeners: NDArray[np.floating]
-    """How many people play each item, as far as the model knows, shape (items,)."""
+    @property
+    def listeners(self) -> NDArray[np.floating]:
+        """How many people play each item, as far as the model knows, shape (items,)."""
+        ...
 
     def scores(self, query: csr_array) -> NDArray[np.float32]:
         """Return scores (people, items) for weighted plays (people, items), before any popularity discount."""

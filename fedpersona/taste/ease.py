@@ -146,12 +146,10 @@ def ease_weights(gram: NDArray[np.float64], ridge: float) -> NDArray[np.float64]
     if not failed:
         factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
     if failed:
-        raise FedpersonaError(
-            "the sum of x xᵀ is not positive definite: it is no sum of honest contributions"
-        )
+        raise FedpersonaError("the sum of x xᵀ is not positive definite: it is no sum of honest contributions")
     inverse = np.tril(factor)
     inverse += np.tril(factor, -1).T
     diagonal = np.diagonal(inverse).copy()
     inverse /= -diagonal[None, :]
     np.fill_diagonal(inverse, 0.0)
-    return inverse
+    return np.asarray(inverse, np.float64)

@@ -30,7 +30,7 @@ class IALS(TasteModel):
     A device solves for its own vector p from the item factors (closed form), then adds p pᵀ for everyone and, for
     each item it played, p pᵀ and p: with these sums the server solves for every item exactly, as if it had the
     whole matrix.
-    """  # noqa: D205, D415
+    """  # noqa: D205
 
     name: ClassVar[str] = "ials"
     summary: ClassVar[str] = "matrix factorisation by exact alternating least squares"
@@ -107,9 +107,7 @@ class IALS(TasteModel):
         item_sum[plays.items] = vector
         listeners = np.zeros(items)
         listeners[plays.items] = 1.0
-        return Update(
-            {"people_gram": outer, "item_gram": item_gram, "item_sum": item_sum, "listeners": listeners}
-        )
+        return Update({"people_gram": outer, "item_gram": item_gram, "item_sum": item_sum, "listeners": listeners})
 
     def apply(self, shared: Shared, total: Update, count: int) -> Shared:
         """Solve for every item, as in Hu et al. 2008, equation 5."""
@@ -137,6 +135,4 @@ class IALS(TasteModel):
         weighted = rows * weights[:, None]
         system = self.unseen / len(shared["factors"]) * shared["gram"].astype(np.float64) + weighted.T @ rows
         system[np.diag_indices_from(system)] += self.ridge * (weights.sum() + self.unseen)
-        return np.asarray(
-            weighted @ np.linalg.solve(system, shared["factors"][item].astype(np.float64)), np.float64
-        )
+        return np.asarray(weighted @ np.linalg.solve(system, shared["factors"][item].astype(np.float64)), np.float64)

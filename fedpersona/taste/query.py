@@ -23,9 +23,7 @@ def query_weights(plays: Plays, half_life: float | None) -> NDArray[np.float64]:
     return np.exp2(-age / half_life)
 
 
-def discounted(
-    scores: NDArray[np.float64], listeners: NDArray[np.floating], discount: float
-) -> NDArray[np.float64]:
+def discounted(scores: NDArray[np.float64], listeners: NDArray[np.floating], discount: float) -> NDArray[np.float64]:
     """Divide scores by ``(listeners + 1) ** discount``: at 0 nothing changes, at 1 fame counts for nothing."""
     if discount == 0:
         return scores

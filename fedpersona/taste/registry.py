@@ -38,6 +38,4 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> TasteModel:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"{name}: setting '{place}' is {first['input']!r}: {first['msg'].lower()}"
-        ) from None
+        raise ConfigError(f"{name}: setting '{place}' is {first['input']!r}: {first['msg'].lower()}") from None

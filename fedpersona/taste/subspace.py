@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.update import Update
 
 __all__ = ["Subspace"]
+
+Rows: TypeAlias = NDArray[np.integer] | slice | int
+_ALL = slice(None)
 
 
 class Subspace(TasteModel):
@@ -70,10 +73,13 @@ class Subspace(TasteModel):
             )
         )
 
-    def projector(self, shared: Shared) -> NDArray[np.float64]:
-        """Return D^-α Q, shape (items, dim): a row is what one play of the item adds to a projection."""
-        fame = np.maximum(shared["listeners"].astype(np.float64), 1.0)
-        return np.asarray(shared["basis"] * fame[:, None] ** -self.alpha, np.float64)
+    def projector(self, shared: Shared, rows: Rows = _ALL) -> NDArray[np.float64]:
+        """Return D^-α Q of these rows, shape (rows, dim): what one play of an item adds to a projection."""
+        return self._scaled(shared, rows, -self.alpha)
+
+    def _scaled(self, shared: Shared, rows: Rows, power: float) -> NDArray[np.float64]:
+        fame = np.maximum(shared["listeners"][rows].astype(np.float64), 1.0)
+        return np.asarray(shared["basis"][rows] * fame[..., None] ** power, np.float64)
 
     def clipped(self, projections: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shorten projections (..., dim) to the clip norm."""
@@ -82,11 +88,9 @@ class Subspace(TasteModel):
 
     def personalise(self, shared: Shared, plays: Plays) -> Private:
         """Project the person's plays: ``trained`` all alike, ``taste`` with recent plays weighing more."""
-        rows = self.projector(shared)[plays.items]
+        rows = self.projector(shared, plays.items)
         weights = query_weights(plays, self.recency)
-        return Private(
-            {"trained": self.clipped(rows.sum(axis=0)), "taste": (rows * weights[:, None]).sum(axis=0)}
-        )
+        return Private({"trained": self.clipped(rows.sum(axis=0)), "taste": (rows * weights[:, None]).sum(axis=0)})
 
     def contribute(self, shared: Shared, private: Private, plays: Plays, rng: np.random.Generator) -> Update:
         """Add the projection to the row of every item played."""
@@ -99,9 +103,7 @@ class Subspace(TasteModel):
     def apply(self, shared: Shared, total: Update, count: int) -> Shared:
         """Orthonormalise D^-α times the sum; its singular values are the strengths of the directions."""
         fame = np.maximum(total["listeners"], 1.0)
-        basis, strength, _ = np.linalg.svd(
-            total["sketch"] * fame[:, None] ** -self.alpha, full_matrices=False
-        )
+        basis, strength, _ = np.linalg.svd(total["sketch"] * fame[:, None] ** -self.alpha, full_matrices=False)
         return shared.next(basis=basis, strength=strength, listeners=total["listeners"])
 
     def filter(self, shared: Shared) -> NDArray[np.float64]:
@@ -110,10 +112,9 @@ class Subspace(TasteModel):
         ridge = self.shrinkage * float(np.median(strength))
         return strength / np.maximum(strength + ridge, 1e-300)
 
-    def reader(self, shared: Shared) -> NDArray[np.float64]:
-        """Return D^α Q with filtered directions, shape (items, dim): a taste times it gives scores."""
-        fame = np.maximum(shared["listeners"].astype(np.float64), 1.0)
-        return np.asarray(shared["basis"] * self.filter(shared) * fame[:, None] ** self.alpha, np.float64)
+    def reader(self, shared: Shared, rows: Rows = _ALL) -> NDArray[np.float64]:
+        """Return D^α Q of these rows, directions filtered, shape (rows, dim): a taste times it gives scores."""
+        return self._scaled(shared, rows, self.alpha) * self.filter(shared)
 
     def scores(self, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float64]:
         """Return the person's plays as the space remembers them."""
@@ -121,5 +122,5 @@ class Subspace(TasteModel):
 
     def explain(self, shared: Shared, item: int, plays: Plays) -> NDArray[np.float64]:
         """Return each play's part of the item's score: the score is linear in the plays."""
-        parts = self.projector(shared)[plays.items] @ self.reader(shared)[item]
+        parts = self.projector(shared, plays.items) @ self.reader(shared, item)
         return np.asarray(parts * query_weights(plays, self.recency), np.float64)

@@ -32,8 +32,6 @@ class Plan:
         if self.cohort < 1:
             raise ConfigError("a cohort needs at least one device")
         if not 1 <= self.min_count <= self.cohort:
-            raise ConfigError(
-                f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}"
-            )
+            raise ConfigError(f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}")
         if self.ring_bits not in (32, 64):
             raise ConfigError(f"sums are taken modulo 2^32 or 2^64, not 2^{self.ring_bits}")

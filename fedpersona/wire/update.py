@@ -33,14 +33,10 @@ class Update:
             LayoutMismatch: an array is missing, unasked for, of another shape, or not finite.
         """
         if set(self.arrays) != set(layout.names):
-            raise LayoutMismatch(
-                f"the layout asks for {sorted(layout.names)}, the update has {sorted(self.arrays)}"
-            )
+            raise LayoutMismatch(f"the layout asks for {sorted(layout.names)}, the update has {sorted(self.arrays)}")
         for spec in layout.arrays:
             array = self.arrays[spec.name]
             if array.shape != spec.shape:
-                raise LayoutMismatch(
-                    f"array '{spec.name}' has shape {array.shape}, the layout says {spec.shape}"
-                )
+                raise LayoutMismatch(f"array '{spec.name}' has shape {array.shape}, the layout says {spec.shape}")
             if not np.isfinite(array).all():
                 raise LayoutMismatch(f"array '{spec.name}' has an entry that is not finite")

@@ -12,9 +12,7 @@ from fedpersona.wire.update import Update
 LAYOUT = Layout((ArraySpec("x", (3,), bound=4.0),))
 
 
-@given(
-    arrays(np.float64, (5, 3), elements=st.floats(-4, 4)), st.sampled_from([32, 64]), st.permutations(range(5))
-)
+@given(arrays(np.float64, (5, 3), elements=st.floats(-4, 4)), st.sampled_from([32, 64]), st.permutations(range(5)))
 def test_a_sum_is_the_same_in_any_order_and_close_to_the_true_one(values, ring_bits, order):
     fixed_point = FixedPoint(LAYOUT, cohort=5, ring_bits=ring_bits)
     encoded = [fixed_point.encode("x", row) for row in values]

@@ -8,7 +8,7 @@ import pytest
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.plays import Plays
-from fedpersona.taste import MODELS, IALS, Ease, Subspace, create
+from fedpersona.taste import IALS, MODELS, Ease, Subspace, create
 from fedpersona.taste.query import discounted, query_weights
 from tests.conftest import invent
 
