@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fedpersona.catalogue import Catalogue
-from fedpersona.simulation.record import Result, RoundFigures, RunRecord, ServingChoice
+from fedpersona.simulation.record import RoundFigures, RunRecord, ServingChoice
 from fedpersona.simulation.report import wording
 from fedpersona.simulation.report.plots import draw_accuracy, draw_discovery, draw_listeners
 from fedpersona.simulation.report.taste_map import TasteMap, draw_taste_map
@@ -115,7 +115,7 @@ def _glance(record: RunRecord) -> tuple[tuple[str, str, str], ...]:
     sent = wording.size(result.bytes_up) if result.bytes_up is not None else "–"
     return (
         (f"{result.test['ndcg@10']:.3f}", "NDCG@10", f"95 % interval {low:.3f} to {high:.3f}"),
-        (f"{result.test['recall@20']:.3f}", "Recall@20", "held-out items in the first twenty"),
+        (f"{result.test['recall@20']:.3f}", "Recall@20", "held-out items among the first 20"),
         (f"{len(record.rounds)}", "round" if len(record.rounds) == 1 else "rounds", "sums over devices"),
         (sent, "sent by a device", "in all rounds together"),
     )
@@ -156,7 +156,7 @@ def _accuracy(record: RunRecord) -> Section:
             Figure(
                 draw_accuracy(record),
                 "NDCG@10 on test items after each round. Bands are 95 % intervals over people; the upright bar at the "
-                "last round is that of the federated model. No round was picked by its test figure: the last one counts.",
+                "last round is the federated model's. No round was picked by its test figure: the last one counts.",
             ),
         ),
     )
@@ -174,7 +174,7 @@ def _map(drawn: TasteMap | None, record: RunRecord) -> Section:
                 drawn.drawing,
                 f"The {drawn.items:,} most played {record.data.kind}s where the learned space has them, coloured by "
                 f"{coloured}; the model saw no tags. Items that the same people play lie close together. "
-                "Neighbourhoods mean something; the axes, and distances across the page, do not.",
+                "Neighbourhoods mean something; the axes, and distances across the page, do not (t-SNE by cosine).",
             ),
         ),
     )
@@ -354,8 +354,7 @@ def _ran(record: RunRecord) -> Section:
     )
 
 
-def _pairs(mapping: object, sign: str = " = ") -> str:
-    assert isinstance(mapping, dict)
+def _pairs(mapping: Mapping[str, Any], sign: str = " = ") -> str:
     return ", ".join(f"{name}{sign}{'none' if value is None else value}" for name, value in mapping.items())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
 __all__ = ["principal_plane", "two_dimensions"]
 
@@ -30,14 +29,13 @@ def two_dimensions(directions: NDArray[np.float32]) -> NDArray[np.float64]:
     if items <= 3:
         angle = np.arange(items) * (2 * np.pi / max(items, 1))
         return np.column_stack([np.cos(angle), np.sin(angle)])
-    with threadpool_limits(1):  # quicker for matrices this small, and no sum depends on the number of cores
-        anchors = directions[:_ANCHORS]
-        places = _t_sne(anchors)
-        if items > len(anchors):
-            nearest, cosines = _nearest(directions[len(anchors) :] @ anchors.T, 5)
-            nearness = np.exp(10.0 * (cosines - cosines.max(axis=1, keepdims=True)))
-            nearness /= nearness.sum(axis=1, keepdims=True)
-            places = np.concatenate([places, (places[nearest] * nearness[..., None]).sum(axis=1)])
+    anchors = directions[:_ANCHORS]
+    places = _t_sne(anchors)
+    if items > len(anchors):
+        nearest, cosines = _nearest(directions[len(anchors) :] @ anchors.T, 5)
+        nearness = np.exp(10.0 * (cosines - cosines.max(axis=1, keepdims=True)))
+        nearness /= nearness.sum(axis=1, keepdims=True)
+        places = np.concatenate([places, (places[nearest] * nearness[..., None]).sum(axis=1)])
     places = places - places.mean(axis=0)
     return np.asarray(places / max(float(np.abs(places).max()), 1e-12), np.float64)
 

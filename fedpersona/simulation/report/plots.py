@@ -18,7 +18,7 @@ _PANELS = (
     ("coverage", "Coverage", "share of the catalogue\non anyone's list"),
     ("novelty_bits", "Novelty", "how little known the\nlisted items are, in bits"),
     ("intra_list_diversity", "Diversity", "how unlike each other\nthe items of a list are"),
-    ("gini", "Gini", "how unequally lists\nare shared out"),
+    ("gini", "Gini", "how unequally items\nare listed"),
 )
 
 
@@ -27,7 +27,7 @@ def draw_accuracy(record: RunRecord) -> Drawing:
     points = [(r.round_number, r.test_ndcg) for r in record.rounds if r.test_ndcg is not None]
     federated = record.federated
     with new_figure(8.6, 3.9) as figure:
-        axes = figure.add_axes((0.065, 0.14, 0.71, 0.82))
+        axes = figure.add_axes((0.05, 0.14, 0.725, 0.82))
         names: list[tuple[float, str, str]] = []
         for result in record.results:
             if result.role == "federated":
@@ -39,17 +39,17 @@ def draw_accuracy(record: RunRecord) -> Drawing:
         last = max(len(record.rounds), 1)
         end = federated.test["ndcg@10"]
         low, high = federated.intervals["ndcg@10"]
-        axes.plot(*zip(*points, strict=True), color=colour("federated"), linewidth=2.2, zorder=3) if points else None
+        numbers, values = [number for number, _ in points], [value for _, value in points]
         axes.plot(
-            [n for n, _ in points], [v for _, v in points], "o", color=colour("federated"), markersize=5, zorder=3
+            numbers, values, "-o", color=colour("federated"), linewidth=2.2, markersize=5.5, zorder=3, clip_on=False
         )
         axes.plot([last, last], [low, high], color=colour("federated"), linewidth=1.2, zorder=3)
         names.append((end, label(federated), "federated"))
-        axes.set_xlim(min(1, last - 1) if last > 1 else 0.5, last + (0.06 * (last - 1) if last > 1 else 0.5))
+        margin = 0.05 * (last - 1) if last > 1 else 0.5
+        axes.set_xlim(1 - margin, last + margin)
         axes.set_ylim(0, _ceiling_of_axis(record.results))
-        _whole_ticks(axes, last)
+        _few_ticks(axes, last)
         axes.set_xlabel("round")
-        axes.set_ylabel("NDCG@10 on test items")
         axes.grid(axis="y")
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
@@ -164,9 +164,10 @@ def _ceiling_of_axis(results: Sequence[Result]) -> float:
     return highest * 1.1 if highest > 0 else 1.0
 
 
-def _whole_ticks(axes: Axes, last: int) -> None:
+def _few_ticks(axes: Axes, last: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     if last == 1:
         axes.set_xticks([1])
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.simulation.report.item_vectors import item_directions
@@ -45,14 +46,17 @@ class _Group:
     role: str
     members: NDArray[np.int64]
     """Positions among the points."""
+    area: float = 11.0
+    """Of a point, in square points."""
 
 
 def draw_taste_map(shared: Shared, catalogue: Catalogue) -> TasteMap | None:
     """Draw the most played items; None for a model that has no space, or fewer than four items in it."""
-    rows, directions = item_directions(shared, _MOST_POINTS)
-    if len(rows) < 4:
-        return None
-    places = two_dimensions(directions)
+    with threadpool_limits(1):  # quicker for matrices this small, and no sum depends on the number of cores
+        rows, directions = item_directions(shared, _MOST_POINTS)
+        if len(rows) < 4:
+            return None
+        places = two_dimensions(directions)
     tags = [plain(catalogue.tags[row][0], 24) if catalogue.tags[row] else "" for row in rows]
     by_tag = any(tags)
     groups = _tag_groups(tags) if by_tag else _listener_groups(shared["listeners"][rows])
@@ -68,9 +72,9 @@ def draw_taste_map(shared: Shared, catalogue: Catalogue) -> TasteMap | None:
             axes.scatter(
                 x,
                 y,
-                s=7 if faint else 11,
+                s=group.area,
                 color=colour(group.role),
-                alpha=0.75 if faint else 0.85,
+                alpha=0.85,
                 linewidths=0,
                 label=group.label,
                 gid=f"points{number}",
@@ -104,18 +108,18 @@ def _tag_groups(tags: Sequence[str]) -> list[_Group]:
     column = np.array(tags)
     groups = [_Group(tag, role, np.flatnonzero(column == tag)) for tag, role in zip(common, GROUPS, strict=False)]
     others = np.flatnonzero(~np.isin(column, common))
-    return [*groups, *([_Group("other tags", "other", others)] if len(others) else [])]
+    return [*groups, *([_Group("other tags", "other", others, area=7.0)] if len(others) else [])]
 
 
 def _listener_groups(listeners: NDArray[np.float32]) -> list[_Group]:
     """Fifths of the items by number of listeners, the least played first; rows come most played first."""
     groups = []
     fifths = np.array_split(np.arange(len(listeners))[::-1], len(SCALE))
-    for fifth, role in zip(fifths, SCALE, strict=True):
+    for number, (fifth, role) in enumerate(zip(fifths, SCALE, strict=True)):
         if len(fifth):
             low, high = (round(float(listeners[fifth].min())), round(float(listeners[fifth].max())))
             label = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-            groups.append(_Group(f"{label} listeners", role, fifth.astype(np.int64)))
+            groups.append(_Group(f"{label} listeners", role, fifth.astype(np.int64), area=5.0 * 1.4**number))
     return groups
 
 

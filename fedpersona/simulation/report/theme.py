@@ -88,7 +88,7 @@ def new_figure(width: float, height: float) -> Iterator[Figure]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    settings: dict[str, Any] = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "fedpersona",
         "font.family": ["DejaVu Sans"],

@@ -28,14 +28,12 @@ def size(number: int) -> str:
     """Return a number of bytes in decimal units."""
     if number < 1000:
         return counted(number, "byte")
-    value = float(number)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000.0
-        if value < 999.5 or unit == "TB":
-            break
-    return (
-        f"{value:,.0f} {unit}" if value >= 99.5 else f"{value:,.2g} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
-    )
+    value, unit = float(number) / 1000.0, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if value >= 999.5:
+            value, unit = value / 1000.0, larger
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{decimals}f} {unit}"
 
 
 def span(seconds: float) -> str:
@@ -107,11 +105,11 @@ def _against_floor(result: Result, floors: Sequence[Result]) -> str:
         return "No floor was measured."
     floor, ours = floors[0].test["ndcg@10"], result.test["ndcg@10"]
     if result.name == floors[0].name:
-        return f"This is the floor itself: what everyone gets when nobody is looked at ({floor:.3f})."
+        return f"This is the floor itself: the same ranking for everyone ({floor:.3f})."
     if floor > 0 and ours >= 1.05 * floor:
-        return f"That is {ours / floor:.1f} times the floor, the same list for everyone ({floor:.3f})."
+        return f"That is {ours / floor:.1f} times the floor ({floor:.3f}), which ranks alike for everyone."
     relation = "above" if ours > floor else "below" if ours < floor else "equal to"
-    return f"That is {relation} the floor, the same list for everyone ({floor:.3f})."
+    return f"That is {relation} the floor ({floor:.3f}), which ranks alike for everyone."
 
 
 def _against_ceilings(ours: float, floors: Sequence[Result], ceilings: Sequence[Result]) -> str:
@@ -124,5 +122,6 @@ def _against_ceilings(ours: float, floors: Sequence[Result], ceilings: Sequence[
         return f"{text}, no more than the federated one: a ceiling here is a comparison, not a bound."
     floor = floors[0].test["ndcg@10"] if floors else ours
     if floor < ours:
-        return f"{text}; the federated one covers {int(100 * (ours - floor) / (top - floor))} % of the way there from the floor."
+        covered = int(100 * (ours - floor) / (top - floor))
+        return f"{text}; the federated one covers {covered} % of the way there from the floor."
     return f"{text}."
