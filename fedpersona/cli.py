@@ -171,15 +171,22 @@ def doctor(
 
 def _run(config: RunConfig, out: Path | None, *, as_json: bool, listener: int | None, show_list: bool) -> None:
     """Run, leave the folder, and print what a person or a machine wants to know."""
+    from fedpersona.simulation import load_split
     from fedpersona.simulation import simulate as run_experiment
     from fedpersona.simulation.listening import weekly_for
     from fedpersona.simulation.narration import Terminal
     from fedpersona.simulation.output import check_writable, default_folder, write_run
+    from fedpersona.taste import create
 
+    create(config.model, config.settings)  # wrong names and places show before any work is done
     folder = out or default_folder(config.dataset, config.model)
     check_writable(folder)
     with Terminal(Console(stderr=True)) as narrator:
-        run = run_experiment(config, narrator)
+        narrator.stage(f"reading {config.dataset}")
+        split = load_split(config)
+        if listener is not None:
+            split.train.person(listener)
+        run = run_experiment(config, narrator, split)
         listening = weekly_for(run, listener, date.today()) if show_list else None
         narrator.stage("writing the report")
         write_run(run, folder)
@@ -256,7 +263,8 @@ def _config(**values: Any) -> RunConfig:
         return RunConfig(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = str(first["loc"][1 if first["loc"][0] == "behaviour" and len(first["loc"]) > 1 else 0])
+        nested = first["loc"][0] == "behaviour" and len(first["loc"]) > 1
+        option = str(first["loc"][1 if nested else 0])
         given = first["input"]
         raise ConfigError(
             f"--{option.replace('_', '-')} {given}: {first['msg'][0].lower()}{first['msg'][1:]}"

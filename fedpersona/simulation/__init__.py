@@ -1,8 +1,8 @@
 """Populations of simulated devices, the engines that run them, and honest figures about what they learn."""
 
 from fedpersona.simulation.behaviour import Behaviour
-from fedpersona.simulation.experiment import Run, simulate
+from fedpersona.simulation.experiment import Run, load_split, simulate
 from fedpersona.simulation.population import Population, Split
 from fedpersona.simulation.record import RunConfig, RunRecord, read_record
 
-__all__ = ["Behaviour", "Population", "Run", "RunConfig", "RunRecord", "Split", "read_record", "simulate"]
+__all__ = ["Behaviour", "Population", "Run", "RunConfig", "RunRecord", "Split", "load_split", "read_record", "simulate"]

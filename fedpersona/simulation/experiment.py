@@ -28,7 +28,7 @@ from fedpersona.simulation.statistics import comparison_rows, describe
 from fedpersona.simulation.tuning import choose_serving
 from fedpersona.taste import Popularity, Shared, TasteModel, create
 
-__all__ = ["Run", "simulate"]
+__all__ = ["Run", "load_split", "simulate"]
 
 _CURVE_POINTS = 24
 """Most rounds whose accuracy is measured for the curve: the rest are passed over evenly."""
@@ -58,34 +58,47 @@ class _Stopwatch:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
-def simulate(config: RunConfig, narrator: Narrator | None = None) -> Run:
+def load_split(config: RunConfig) -> Split:
+    """Read, or invent, the data of a run.
+
+    Raises:
+        InputError: it is not there, or not what it should be.
+    """
+    return datasets.load(
+        config.dataset,
+        data=None if config.data is None else Path(config.data),
+        seed=config.seed,
+        people=config.people,
+        items=config.items,
+    )
+
+
+def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split | None = None) -> Run:
     """Run an experiment.
+
+    Args:
+        config: all that decides its numbers.
+        narrator: hears about it as it goes.
+        split: the data, where it has been loaded already; by default ``load_split(config)``.
 
     Raises:
         InputError: the dataset, the model or a setting is not what it should be.
         RoundFailed: too few devices answered a round.
     """
-    return _Experiment(config, narrator or Silence()).run()
+    return _Experiment(config, narrator or Silence(), split).run()
 
 
 class _Experiment:
     """The stages of one run, over one split, for one group of people that every figure is taken over."""
 
-    def __init__(self, config: RunConfig, narrator: Narrator) -> None:
+    def __init__(self, config: RunConfig, narrator: Narrator, split: Split | None) -> None:
         self.config = config
         self.narrator = narrator
         self.clock = _Stopwatch()
         self.model = create(config.model, config.settings)  # before any data is read: a wrong name shows at once
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
-        narrator.stage(f"reading {config.dataset}")
         with self.clock.measure("reading"):
-            self.split = datasets.load(
-                config.dataset,
-                data=None if config.data is None else Path(config.data),
-                seed=config.seed,
-                people=config.people,
-                items=config.items,
-            )
+            self.split = split or load_split(config)
             self.people = people_sample(self.split, config.evaluate_people, config.seed)
 
     def run(self) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,9 +39,9 @@ class RunConfig(_Frozen):
     ring_bits: Literal[32, 64] | None = None
     behaviour: Behaviour = Behaviour()
     engine: str = "cohort"
-    recency: Literal["auto", "off"] | float = "auto"
+    recency: Literal["auto", "off"] | Annotated[float, Field(gt=0)] = "auto"
     """Half-life of plays in the device's query, in items; ``auto`` chooses on validation items."""
-    discount: Literal["auto"] | float = "auto"
+    discount: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     """Popularity discount on the device; ``auto`` chooses on validation items."""
     evaluate_people: int = Field(20_000, ge=1)
     """Most people that figures are taken over: a seeded sample where there are more."""

@@ -24,9 +24,7 @@ class Fixed:
 
 
 def coordinator(collector, **changes):
-    return Coordinator(
-        Popularity(), CATALOGUE, collector, **{"cohort": 10, "min_count": 3, "seed": 1, **changes}
-    )
+    return Coordinator(Popularity(), CATALOGUE, collector, **{"cohort": 10, "min_count": 3, "seed": 1, **changes})
 
 
 def test_a_round_folds_the_sum_in_and_says_what_it_cost():
