@@ -236,8 +236,8 @@ def _cosine_without(
     Left in, they would make two items that only they played look alike.
     """
     ones, others = by_item[first], by_item[second]
-    common = ones.multiply(others).sum(axis=1)
-    size_one, size_other = ones.sum(axis=1), others.sum(axis=1)
+    common = np.asarray(ones.multiply(others).sum(axis=1), np.float64)
+    size_one, size_other = np.asarray(ones.sum(axis=1), np.float64), np.asarray(others.sum(axis=1), np.float64)
     for person in left_out:
         in_one = _played(by_item, first, person)
         in_other = _played(by_item, second, person)

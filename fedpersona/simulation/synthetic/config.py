@@ -21,6 +21,7 @@ _RANGES = {
     "breadth": (0.0, 1.0),
     "appeal_spread": (0.0, 1.0),
     "mainstream": (0.0, 1.0),
+    "chance": (0.0, 1.0),
     "loyalty": (0.0, 1.0),
     "place_drift": (0.0, 1.0),
     "share_drift": (0.0, 10.0),
@@ -43,31 +44,33 @@ class SyntheticConfig:
         ConfigError: a setting is out of its range.
     """
 
-    genres: int = 24
+    genres: int = 30
     """Genres; fewer where the catalogue is too small to fill them."""
     tracks_per_artist: float = 6.0
     """Mean number of tracks of an artist; the sizes follow Zipf's law."""
-    zipf_exponent: float = 1.1
+    zipf_exponent: float = 1.2
     """Exponent s of track popularity, 1 / (rank + offset)^s (Zipf-Mandelbrot)."""
-    zipf_offset: float = 8.0
+    zipf_offset: float = 11.0
     """Offset of the same: the larger it is, the flatter the head."""
-    tastes: int = 4
+    tastes: int = 6
     """Genres that one person listens to."""
-    taste_evenness: float = 0.8
+    taste_evenness: float = 2.0
     """Dirichlet concentration of a person's shares of their genres; small means one genre prevails."""
     genre_spread: float = 0.15
     """How far apart a person's genres lie on the circle of genres; 0 means all the same."""
     breadth: float = 0.02
     """Mean distance of a play from the person's place in a genre, in shares of the genre's listening."""
-    appeal_spread: float = 0.12
+    appeal_spread: float = 0.06
     """How much further than others a popular track reaches, in the same unit."""
-    mainstream: float = 0.1
+    mainstream: float = 0.06
     """Share of finds that come from the general charts, whatever the person's taste."""
-    loyalty: float = 0.25
+    chance: float = 0.03
+    """Share of finds that are any track of the catalogue, whatever its popularity."""
+    loyalty: float = 0.15
     """Probability that a find in a session is by the artist that the session began with."""
     place_drift: float = 0.06
     """Standard deviation of the step that a person's place in a genre takes each month, in the unit of ``breadth``."""
-    share_drift: float = 0.8
+    share_drift: float = 1.5
     """Standard deviation of the step that the logarithms of a person's shares of their genres take each month."""
     months: int = 6
     """Length of the period, in months of 30 days."""
@@ -78,7 +81,7 @@ class SyntheticConfig:
     history_spread: float = 0.6
     """Standard deviation of the logarithm of that number."""
     shortest_history: int = 10
-    """Fewest tracks of a person, where the catalogue allows."""
+    """Fewest tracks aimed at; someone of very narrow taste may still find a few less."""
     longest_history: int = 500
     """Most tracks of a person."""
     median_repeats: float = 2.0

@@ -20,8 +20,8 @@ MAX_PEOPLE = 1_000_000
 MAX_ITEMS = 1_000_000
 _CHUNK = 1_024
 # More finds than tracks, since some find again what they know already.
-_FINDS_A_TRACK = 1.6
-_SPARE_FINDS = 12
+_FINDS_A_TRACK = 2.0
+_SPARE_FINDS = 24
 
 
 def generate(
@@ -69,9 +69,7 @@ def _check(name: str, value: int, low: int, high: int) -> None:
         raise ConfigError(f"{name} is {value:,}: choose one from {low:,} to {high:,}")
 
 
-def _chunk(
-    world: World, hours: NDArray[np.float64], config: SyntheticConfig, rng: np.random.Generator
-) -> Histories:
+def _chunk(world: World, hours: NDArray[np.float64], config: SyntheticConfig, rng: np.random.Generator) -> Histories:
     """Draw the histories of one chunk of people, always a whole one, so that nobody depends on how many are asked."""
     listeners = draw_listeners(_CHUNK, world, config, rng)
     draws = np.ceil(listeners.length * _FINDS_A_TRACK).astype(np.int64) + _SPARE_FINDS

@@ -79,12 +79,13 @@ def _last_kept_find(
     order = np.sort(owner << _FIND_BITS | earliest)
     distinct = np.bincount(owner, minlength=len(length))
     begins = np.cumsum(distinct) - distinct
-    return order[begins + np.minimum(length, distinct) - 1] & ((1 << _FIND_BITS) - 1)
+    return np.asarray(order[begins + np.minimum(length, distinct) - 1] & ((1 << _FIND_BITS) - 1))
 
 
 def _draw_repeats(tracks: int, config: SyntheticConfig, rng: np.random.Generator) -> NDArray[np.int64]:
     scale = rng.standard_normal(tracks, dtype=np.float32) * config.repeat_spread
-    return np.minimum(np.exp(scale) * config.median_repeats, _MOST_REPEATS).astype(np.int64)
+    repeats = np.minimum(np.exp(scale) * config.median_repeats, _MOST_REPEATS)
+    return np.asarray(repeats.astype(np.int64))
 
 
 @dataclass(eq=False)

@@ -57,7 +57,7 @@ def _running_shares(people: int, config: SyntheticConfig, rng: np.random.Generat
     steps[:, 0] = 0.0
     logarithm = np.log(first) + np.cumsum(steps, axis=1)
     running = np.cumsum(np.exp(logarithm - logarithm.max(axis=2, keepdims=True)), axis=2)
-    return (running / running[..., -1:]).astype(np.float32)
+    return np.asarray((running / running[..., -1:]).astype(np.float32))
 
 
 def draw_finds(
@@ -100,12 +100,12 @@ def draw_finds(
         mine = axis == number
         found = np.searchsorted(circle.ends, position[mine], side="right")
         tracks[mine] = circle.tracks[np.minimum(found, len(circle.tracks) - 1)]
+    anything = rng.random(finds, dtype=np.float32) < config.chance
+    tracks[anything] = rng.integers(0, len(world.catalogue), int(anything.sum()), dtype=np.int32)
     return tracks
 
 
-def _taste(
-    person_month: NDArray[np.int64], listeners: Listeners, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _taste(person_month: NDArray[np.int64], listeners: Listeners, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw which of the person's genres each find is of."""
     tastes = listeners.share.shape[2]
     shares = listeners.share.reshape(-1, tastes)

@@ -9,33 +9,222 @@ from numpy.typing import NDArray
 
 __all__ = ["artist_names", "genre_names", "tag_names", "track_titles"]
 
-_ONSETS = "b br d dr f fl g gl h j k kl l m n p pr r s sh sk st t th tr v w y z".split()
-_VOWELS = "a e i o u a e i o ae ei ia io ou".split()
-_CODAS = "l n r s th m nd rn lm sk v x".split()
-_ENDINGS = "a o en ir ou is elle ane ost ume ith ara".split()
+_ONSETS = [
+    "b",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gl",
+    "h",
+    "j",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "r",
+    "s",
+    "sh",
+    "sk",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "v",
+    "w",
+    "y",
+    "z",
+]
+_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "a", "e", "o", "ei", "ou"]
+_MIDDLES = ["l", "n", "r", "s", "th", "m", "d", "nd", "rn", "ll", "v", "z", "k"]
+_ENDINGS = ["a", "o", "en", "ir", "ou", "is", "elle", "ane", "ost", "ume", "ith", "ara"]
 
-_PLACES = "Orchard Harbour Parade Cartel Choir Assembly Arcade Committee Weather Motel Garden Ensemble".split()
+_PLACES = [
+    "Orchard",
+    "Harbour",
+    "Parade",
+    "Cartel",
+    "Choir",
+    "Assembly",
+    "Arcade",
+    "Committee",
+    "Weather",
+    "Motel",
+    "Garden",
+    "Ensemble",
+]
 
-_ADJECTIVES = (
-    "amber borrowed bright broken cold copper crooked distant early electric empty faded final folded frozen gentle "
-    "gilded half-lit hidden hollow idle invisible last late lonely long low narrow northern open pale paper patient "
-    "quiet restless rusted salted second silent silver slow small soft spare strange tidal unsent velvet warm "
-    "weightless wide winter yellow"
-).split()
-_NOUNS = (
-    "almanac anchor antenna atlas balcony bicycle blueprint bonfire bridge calendar candle canyon chimney clockwork "
-    "coastline compass corridor curtain delta elevator envelope ferry field fountain gallery glacier hallway harvest "
-    "horizon island kettle ladder lagoon lantern letter lighthouse machine magnet map meadow meridian mirror monsoon "
-    "morning needle novel ocean orbit orchard pavement pendulum piano pigeon planet postcard prism radio railway "
-    "reservoir river rooftop satellite season shadow signal snowfall staircase station suitcase summer telegram "
-    "terrace theatre tunnel umbrella valley voyage window"
-).split()
-_OPENINGS = "After Before Beneath Beyond Letters_to Leaving Counting Towards Under Waiting_for Without".split()
+_ADJECTIVES = [
+    "amber",
+    "borrowed",
+    "bright",
+    "broken",
+    "cold",
+    "copper",
+    "crooked",
+    "distant",
+    "early",
+    "electric",
+    "empty",
+    "faded",
+    "final",
+    "folded",
+    "frozen",
+    "gentle",
+    "gilded",
+    "half-lit",
+    "hidden",
+    "hollow",
+    "idle",
+    "invisible",
+    "last",
+    "late",
+    "lonely",
+    "long",
+    "low",
+    "narrow",
+    "northern",
+    "open",
+    "pale",
+    "paper",
+    "patient",
+    "quiet",
+    "restless",
+    "rusted",
+    "salted",
+    "second",
+    "silent",
+    "silver",
+    "slow",
+    "small",
+    "soft",
+    "spare",
+    "strange",
+    "tidal",
+    "unsent",
+    "velvet",
+    "warm",
+    "weightless",
+    "wide",
+    "winter",
+    "yellow",
+]
+_NOUNS = [
+    "almanac",
+    "anchor",
+    "antenna",
+    "atlas",
+    "balcony",
+    "bicycle",
+    "blueprint",
+    "bonfire",
+    "bridge",
+    "calendar",
+    "candle",
+    "canyon",
+    "chimney",
+    "clockwork",
+    "coastline",
+    "compass",
+    "corridor",
+    "curtain",
+    "delta",
+    "elevator",
+    "envelope",
+    "ferry",
+    "field",
+    "fountain",
+    "gallery",
+    "glacier",
+    "hallway",
+    "harvest",
+    "horizon",
+    "island",
+    "kettle",
+    "ladder",
+    "lagoon",
+    "lantern",
+    "letter",
+    "lighthouse",
+    "machine",
+    "magnet",
+    "map",
+    "meadow",
+    "meridian",
+    "mirror",
+    "monsoon",
+    "morning",
+    "needle",
+    "novel",
+    "ocean",
+    "orbit",
+    "orchard",
+    "pavement",
+    "pendulum",
+    "piano",
+    "pigeon",
+    "planet",
+    "postcard",
+    "prism",
+    "radio",
+    "railway",
+    "reservoir",
+    "river",
+    "rooftop",
+    "satellite",
+    "season",
+    "shadow",
+    "signal",
+    "snowfall",
+    "staircase",
+    "station",
+    "suitcase",
+    "summer",
+    "telegram",
+    "terrace",
+    "theatre",
+    "tunnel",
+    "umbrella",
+    "valley",
+    "voyage",
+    "window",
+]
+_OPENINGS = [
+    "After",
+    "Before",
+    "Beneath",
+    "Beyond",
+    "Letters_to",
+    "Leaving",
+    "Counting",
+    "Towards",
+    "Under",
+    "Waiting_for",
+    "Without",
+]
 
-_STYLES = "folk jazz pop rock soul techno dub choral disco punk ambient blues".split()
-_MOODS = "dusk harbour glass ember meadow neon cedar tundra velvet copper lagoon orbit".split()
-_MOOD_TAGS = "wistful dreamy warm playful euphoric restless fierce sombre".split()
-_ERA_TAGS = "parlour valve transistor cassette sampler laptop".split()
+_STYLES = ["folk", "jazz", "pop", "rock", "soul", "techno", "dub", "choral", "disco", "punk", "ambient", "blues"]
+_MOODS = [
+    "dusk",
+    "harbour",
+    "glass",
+    "ember",
+    "meadow",
+    "neon",
+    "cedar",
+    "tundra",
+    "velvet",
+    "copper",
+    "lagoon",
+    "orbit",
+]
+_MOOD_TAGS = ["wistful", "dreamy", "warm", "playful", "euphoric", "restless", "fierce", "sombre"]
+_ERA_TAGS = ["parlour", "valve", "transistor", "cassette", "sampler", "laptop"]
 
 
 def genre_names(genres: int) -> tuple[str, ...]:
@@ -86,15 +275,15 @@ def _artist_name(draw: list[float]) -> str:
         return f"The {first}s"
     if form < 0.80:
         return f"{first} {_pick(_PLACES, draw[4])}"
-    return _word(draw[:4]) + _pick(_ONSETS, draw[4]) + _pick(_ENDINGS, draw[5])
+    return first
 
 
 def _word(draw: list[float]) -> str:
-    """Return a made-up word of two syllables and an ending or a closed syllable."""
-    onset, vowel, coda, ending = draw
-    middle = _pick(_CODAS[:5], coda) if coda < 0.75 else ""
-    closed = _pick(_ENDINGS, ending)
-    return (_pick(_ONSETS, onset) + _pick(_VOWELS, vowel) + middle + closed).capitalize()
+    """Return a made-up word of two or three syllables."""
+    onset, vowel, middle, ending = draw
+    return (
+        _pick(_ONSETS, onset) + _pick(_VOWELS, vowel) + _pick(_MIDDLES, middle) + _pick(_ENDINGS, ending)
+    ).capitalize()
 
 
 def track_titles(artist_of: NDArray[np.int32], rng: np.random.Generator) -> list[str]:

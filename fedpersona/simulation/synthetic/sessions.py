@@ -78,4 +78,4 @@ def draw_last_plays(
         rng: the chunk's generator.
     """
     weeks = np.floor(rng.standard_exponential(len(found), dtype=np.float32) * np.log1p(repeats) / 2).astype(np.int64)
-    return found + _WEEK * np.minimum(weeks, (END - 1 - found) // _WEEK)
+    return np.asarray(found + _WEEK * np.minimum(weeks, (END - 1 - found) // _WEEK))

@@ -97,9 +97,7 @@ def _artists(items: int, config: SyntheticConfig, rng: np.random.Generator) -> N
     return np.repeat(np.arange(artists, dtype=np.int32), rng.permutation(sizes))
 
 
-def _popularity(
-    artist_of: NDArray[np.int32], config: SyntheticConfig, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _popularity(artist_of: NDArray[np.int32], config: SyntheticConfig, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return each track's share of all plays: Zipf-Mandelbrot by rank, tracks of known artists higher up."""
     items = len(artist_of)
     fame = rng.standard_normal(int(artist_of[-1]) + 1)[artist_of] + rng.standard_normal(items)
