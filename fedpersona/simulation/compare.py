@@ -111,7 +111,7 @@ def _read(folder: Path, name: str) -> _Run:
 
 def _per_person(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             people, values = arrays["person_ids"], arrays[_TESTED]
     except FileNotFoundError:
         raise DataNotFound("the figures person by person are not there: run it again", path=file) from None

@@ -189,8 +189,8 @@ def _lists(record: RunRecord) -> Section | None:
         (
             Figure(
                 drawn,
-                "Lists of thirty new items for each person. Wide coverage, high novelty and a low Gini mean music "
-                "beyond the hits; none of them is good by itself without accuracy.",
+                "Lists of thirty new items for each person. Wide coverage, high novelty and a low Gini mean lists "
+                "that reach beyond the hits; none of them is good by itself without accuracy.",
             ),
         ),
     )
@@ -205,7 +205,7 @@ def _listeners(record: RunRecord) -> Section | None:
         (
             Figure(
                 drawn,
-                "People in three groups of equal size, by how widely known the music is that they already play. "
+                "People in three groups of equal size, by how widely known the items are that they already play. "
                 "A wide gap means that a model serves one group much better than another.",
             ),
         ),
@@ -214,10 +214,21 @@ def _listeners(record: RunRecord) -> Section | None:
 
 def _choice(record: RunRecord) -> Section:
     chosen = record.federated.serving
-    text = (
-        "What a device decides for itself, at no upload, was chosen by NDCG@10 on validation items, which are other "
-        f"items than the test ones. Chosen: {_serving(chosen)}."
-    )
+    free = [
+        name
+        for name, setting in (
+            ("recency half-life", record.config.recency if record.data.timed else "off"),
+            ("popularity discount", record.config.discount),
+        )
+        if setting == "auto"
+    ]
+    if free:
+        text = (
+            f"A device's {' and '.join(free)} cost no upload. Chosen by NDCG@10 on validation items, which are other "
+            f"items than the test ones: {_serving(chosen)}."
+        )
+    else:
+        text = f"Nothing: what a device decides for itself was set beforehand ({_serving(chosen)})."
     rows = tuple((_half_life(t.recency), f"{t.discount:g}", f"{t.val_ndcg:.4f}") for t in record.tuning)
     strong = tuple(
         row for row, t in enumerate(record.tuning) if (t.recency, t.discount) == (chosen.recency, chosen.discount)
@@ -317,7 +328,7 @@ def _definitions() -> Section:
                     ("Gini", "0 if all items are listed equally often, near 1 if a few take all places."),
                     (
                         "Mainstream, niche",
-                        "The third of people whose own music is the best known, and the least known.",
+                        "The third of people who already play the best known items, and the least known.",
                     ),
                 )
             ),

@@ -24,7 +24,7 @@ def _block(block: Block) -> Iterable[str]:
         case Paragraph(text):
             return [_escaped(text)]
         case Figure(drawing, caption):
-            return [f"![{_escaped(caption)}]({drawing.name}.svg)", "", f"*{_escaped(caption)}*"]
+            return [f"![{_escaped(drawing.alt)}]({drawing.name}.svg)", "", f"*{_escaped(caption)}*"]
         case Definitions(terms):
             return [f"- **{_escaped(term)}** {_escaped(meaning)}" for term, meaning in terms]
         case Table():

@@ -97,7 +97,8 @@ def draw_discovery(record: RunRecord) -> Drawing | None:
                 linespacing=1.25,
             )
             axes.set_title(title, pad=30)
-        return drawing(figure, "discovery", "Coverage, novelty, diversity and Gini of each model's lists")
+        alt = "; ".join(f"{title} of {label(r)} {r.discovery[name]:.3f}" for name, title, _ in panels for r in results)
+        return drawing(figure, "discovery", alt)
 
 
 def draw_listeners(record: RunRecord) -> Drawing | None:
@@ -148,7 +149,10 @@ def draw_listeners(record: RunRecord) -> Drawing | None:
             borderaxespad=1.4,
             fontsize=9,
         )
-        return drawing(figure, "listeners", "NDCG@10 of mainstream, middle and niche listeners by model")
+        alt = "NDCG@10 of mainstream, middle and niche listeners: " + "; ".join(
+            f"{label(r)} " + ", ".join(f"{r.tertiles[group]['ndcg@10']:.3f}" for group in groups) for r in results
+        )
+        return drawing(figure, "listeners", alt)
 
 
 def _rows(axes: Axes, results: Sequence[Result]) -> None:

@@ -60,6 +60,8 @@ class Drawing:
 
     name: str
     """File name without its ending."""
+    alt: str
+    """What it shows, for those who do not see it."""
     svg: str
     """A whole SVG file on light paper."""
     inline: str
@@ -132,7 +134,7 @@ def drawing(figure: Figure, name: str, alt: str, tooltips: dict[str, list[str]] 
     raw = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
     raw = re.sub(r"\s*<!--.*?-->", "", raw, flags=re.DOTALL)
     raw = re.sub(r'(<g id="label\d+">.*?<text style=")', rf"\1{_HALO}", raw, flags=re.DOTALL)
-    raw = re.sub(r"(font: (?:\w+ )?[\d.]+px) [^;\"]+", rf"\1 {_FONTS}", raw)
+    raw = re.sub(r"(font: (?:\w+ )?[\d.]+px |font-family: )[^;\"]+", rf"\1{_FONTS}", raw)
     raw = re.sub(r"<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', raw, count=1)
     inline = raw[raw.index("<svg") :]
     inline = re.sub(r'(id="|"#|url\(#)', rf"\1{name}-", inline)
@@ -140,7 +142,7 @@ def drawing(figure: Figure, name: str, alt: str, tooltips: dict[str, list[str]] 
     inline = re.sub(r"#[0-9a-f]{6}\b", _variable, inline)
     for gid, texts in (tooltips or {}).items():
         inline = _with_tooltips(inline, f"{name}-{gid}", texts)
-    return Drawing(name, raw, inline)
+    return Drawing(name, alt, raw, inline)
 
 
 _ROLES = {light: role for role, (light, _) in COLOURS.items()}

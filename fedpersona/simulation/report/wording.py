@@ -71,7 +71,7 @@ def headline(record: RunRecord) -> str:
     answered = [figures.answered for figures in record.rounds]
     rounds = counted(len(record.rounds), "round")
     if not answered or set(answered) == {data.people}:
-        learned = f"from the listening of {counted(data.people, 'person')} in {rounds}"
+        learned = f"from the histories of {counted(data.people, 'person')} in {rounds}"
     else:
         low, high = min(answered), max(answered)
         devices = counted(high, "device") if low == high else f"{low:,} to {high:,} devices"
