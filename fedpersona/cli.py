@@ -34,6 +34,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+_INTERRUPTED = 130
+
 TableStyle = Literal["markdown", "latex"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, logs on stderr.")]
@@ -322,6 +324,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except (KeyboardInterrupt, click.Abort):
         _fail("stopped; nothing was left under the run's name", 2)
     except click.UsageError as error:

@@ -23,7 +23,7 @@ from fedpersona.simulation.evaluation import Evaluation, evaluate, people_sample
 from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.population import Population, Split
 from fedpersona.simulation.record import DataFacts, Result, RoundFigures, RunConfig, RunRecord, ServingChoice
-from fedpersona.simulation.scoring import Scorer, Serving, serve
+from fedpersona.simulation.scoring import RawScores, Scorer, Serving, serve
 from fedpersona.simulation.statistics import comparison_rows, describe
 from fedpersona.simulation.tuning import choose_serving
 from fedpersona.taste import Popularity, Shared, TasteModel, create
@@ -99,6 +99,7 @@ class _Experiment:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         with self.clock.measure("reading"):
             self.split = split or load_split(config)
+            self.raw = RawScores(self.split.train)
             self.people = people_sample(self.split, config.evaluate_people, config.seed)
 
     def run(self) -> Run:
@@ -110,7 +111,7 @@ class _Experiment:
         self.narrator.stage("choosing recency and discount on validation items")
         with self.clock.measure("choosing"):
             choice, tried = choose_serving(
-                split, scorer, recency=self._recency(), discount=config.discount, people=self.people
+                split, scorer, self.raw, recency=self._recency(), discount=config.discount, people=self.people
             )
         with self.clock.measure("measuring"):
             self.narrator.stage("measuring on test items")
@@ -195,14 +196,14 @@ class _Experiment:
             val = test = None
             if report.round_number in scorers:
                 serving = Serving(choice.recency, choice.discount)
-                scores = serve(scorers[report.round_number], self.split.train, serving)
+                scores = serve(scorers[report.round_number], self.raw, serving)
                 val = quick_ndcg(self.split, scores, on="val", people=self.people)
                 test = quick_ndcg(self.split, scores, on="test", people=self.people)
             figures.append(RoundFigures(**vars(report), val_ndcg=val, test_ndcg=test))
         return figures
 
     def _evaluate(self, scorer: Scorer, choice: ServingChoice, on: Literal["val", "test"]) -> Evaluation:
-        scores = serve(scorer, self.split.train, Serving(choice.recency, choice.discount))
+        scores = serve(scorer, self.raw, Serving(choice.recency, choice.discount))
         return evaluate(self.split, scores, on=on, people=self.people, seed=self.config.seed, details=on == "test")
 
     def _result(
@@ -234,7 +235,7 @@ class _Experiment:
         shared = Popularity().init(self.split.catalogue, 0).next(listeners=counts)
         scorer = cohort_form(Popularity()).scorer(shared)
         seconds = time.perf_counter() - started
-        choice, _ = choose_serving(self.split, scorer, recency="off", discount=0.0, people=self.people)
+        choice, _ = choose_serving(self.split, scorer, self.raw, recency="off", discount=0.0, people=self.people)
         evaluation = self._evaluate(scorer, choice, "test")
         return self._result("popularity", "floor", scorer, choice, evaluation, seconds=seconds)
 
@@ -246,7 +247,12 @@ class _Experiment:
                 scorer = twin.fit()
                 seconds = time.perf_counter() - started
                 choice, _ = choose_serving(
-                    self.split, scorer, recency=self._recency(), discount=self.config.discount, people=self.people
+                    self.split,
+                    scorer,
+                    self.raw,
+                    recency=self._recency(),
+                    discount=self.config.discount,
+                    people=self.people,
                 )
                 evaluation = self._evaluate(scorer, choice, "test")
                 yield self._result(twin.name, "ceiling", scorer, choice, evaluation, seconds=seconds)

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from fedpersona.simulation.population import Population
 from fedpersona.taste.query import discounted
 
-__all__ = ["Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
+__all__ = ["RawScores", "Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
 
 
 class Scorer(Protocol):
@@ -73,17 +73,40 @@ def query_matrix(population: Population, people: NDArray[np.int64], half_life: f
     return matrix
 
 
-def serve(
-    scorer: Scorer, population: Population, serving: Serving
-) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+class RawScores:
+    """Scores before any discount, remembered for the latest scorer and half-life where they fit in memory.
+
+    Trying several discounts, or measuring on validation and on test items, then costs one pass over the people.
+    """
+
+    def __init__(self, population: Population, *, most_bytes: int = 400_000_000) -> None:
+        self.population = population
+        self.most_bytes = most_bytes
+        self._latest: tuple[Scorer, float | None] | None = None
+        self._blocks: dict[bytes, NDArray[np.float32]] = {}
+        self._bytes = 0
+
+    def get(self, scorer: Scorer, half_life: float | None, people: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return scores (people, items), read-only."""
+        if self._latest is None or self._latest[0] is not scorer or self._latest[1] != half_life:
+            self._latest, self._blocks, self._bytes = (scorer, half_life), {}, 0
+        key = people.tobytes()
+        if key not in self._blocks:
+            raw = scorer.scores(query_matrix(self.population, people, half_life))
+            raw.flags.writeable = False
+            if self._bytes + raw.nbytes > self.most_bytes:
+                return raw
+            self._blocks[key] = raw
+            self._bytes += raw.nbytes
+        return self._blocks[key]
+
+
+def serve(scorer: Scorer, raw: RawScores, serving: Serving) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
     """Return a function from people to their scores (people, items), as their devices would make them."""
+    factor = discounted(np.ones(len(scorer.listeners)), scorer.listeners, serving.discount).astype(np.float32)
 
     def scores(people: NDArray[np.int64]) -> NDArray[np.float32]:
-        raw = scorer.scores(query_matrix(population, people, serving.recency))
-        if serving.discount == 0:
-            return raw
-        divisor = 1.0 / discounted(np.ones(len(scorer.listeners)), scorer.listeners, serving.discount)
-        raw /= divisor.astype(np.float32)
-        return raw
+        plain = raw.get(scorer, serving.recency, people)
+        return plain if serving.discount == 0 else plain * factor
 
     return scores

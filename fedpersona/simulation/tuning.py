@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedpersona.simulation.evaluation import quick_ndcg
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.record import ServingChoice
-from fedpersona.simulation.scoring import Scorer, Serving, serve
+from fedpersona.simulation.scoring import RawScores, Scorer, Serving, serve
 
 __all__ = ["DISCOUNTS", "HALF_LIVES", "choose_serving"]
 
@@ -23,6 +23,7 @@ DISCOUNTS: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 def choose_serving(
     split: Split,
     scorer: Scorer,
+    raw: RawScores,
     *,
     recency: Literal["auto", "off"] | float,
     discount: Literal["auto"] | float,
@@ -40,7 +41,7 @@ def choose_serving(
     def attempt(serving: Serving) -> ServingChoice:
         known = next((t for t in tried if (t.recency, t.discount) == (serving.recency, serving.discount)), None)
         if known is None:
-            ndcg = quick_ndcg(split, serve(scorer, split.train, serving), on="val", people=people)
+            ndcg = quick_ndcg(split, serve(scorer, raw, serving), on="val", people=people)
             known = ServingChoice(recency=serving.recency, discount=serving.discount, val_ndcg=ndcg)
             tried.append(known)
         return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from fedpersona.taste.packing import pack_outer, unpack
 
@@ -14,9 +15,7 @@ _ROWS = 2048
 """Rows whose d × d systems are solved at once."""
 
 
-def _solve_side(
-    plays: csr_array, other: NDArray[np.float64], *, alpha: float, ridge: float
-) -> NDArray[np.float64]:
+def _solve_side(plays: csr_array, other: NDArray[np.float64], *, alpha: float, ridge: float) -> NDArray[np.float64]:
     """Solve for every row's vector given the other side's (Hu, Koren and Volinsky 2008, equations 4 and 5).
 
     Regularised as Rendle et al. 2022, section 3: λ (weight of the row's plays + α columns).
@@ -31,7 +30,8 @@ def _solve_side(
         systems = unpack(np.asarray(block @ outer), dim) + gram
         penalty = ridge * (np.asarray(block.sum(axis=1)) + alpha * columns)
         systems[:, range(dim), range(dim)] += penalty[:, None]
-        vectors[start : start + _ROWS] = np.linalg.solve(systems, np.asarray(block @ other)[..., None])[..., 0]
+        with threadpool_limits(1):  # many small systems: threads would only wait for each other
+            vectors[start : start + _ROWS] = np.linalg.solve(systems, np.asarray(block @ other)[..., None])[..., 0]
     return vectors
 
 

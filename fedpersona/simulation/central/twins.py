@@ -70,4 +70,6 @@ def _subspace(model: Subspace, population: Population, seed: int) -> Scorer:
 def _ials(model: IALS, population: Population, seed: int) -> Scorer:
     shape = (len(population.catalogue), model.dim)
     start = generator(seed, "central ials").standard_normal(shape) * model.spread / np.sqrt(model.dim)
-    return central_ials(_whole(population), start=start, iterations=_IALS_PASSES, unseen=model.unseen, ridge=model.ridge)
+    return central_ials(
+        _whole(population), start=start, iterations=_IALS_PASSES, unseen=model.unseen, ridge=model.ridge
+    )

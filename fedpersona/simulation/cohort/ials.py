@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.cohort.form import IntegerSum, add_listeners, scatter
@@ -65,5 +66,6 @@ class IALSScorer:
 
     def scores(self, query: csr_array) -> NDArray[np.float32]:
         """Solve for the people, and multiply with every item."""
-        vectors = solve_people(self.model, self.shared, query).astype(np.float32)
+        with threadpool_limits(1):  # many small systems: threads would only wait for each other
+            vectors = solve_people(self.model, self.shared, query).astype(np.float32)
         return np.asarray(vectors @ self.shared["factors"].T, np.float32)

@@ -46,9 +46,7 @@ class SubspaceCohort:
 class LinearScorer:
     """Scores that are linear in the plays, through a narrow middle: query × into × out.T."""
 
-    def __init__(
-        self, into: NDArray[np.float64], out: NDArray[np.float64], listeners: NDArray[np.floating]
-    ) -> None:
+    def __init__(self, into: NDArray[np.float64], out: NDArray[np.float64], listeners: NDArray[np.floating]) -> None:
         self.into = into
         self.out = np.ascontiguousarray(out.T, np.float32)
         self.listeners = listeners

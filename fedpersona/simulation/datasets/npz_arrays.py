@@ -60,7 +60,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any]:
         raise DataError("is damaged or truncated: save the file again", path=path, place=name) from None
 
 
-class _Refused(Exception):  # noqa: N818  # never leaves this module
+class _Refused(Exception):  # never leaves this module
     """An array that is well formed and not wanted."""
 
 

@@ -48,9 +48,9 @@ class SyntheticConfig:
     """Genres; fewer where the catalogue is too small to fill them."""
     tracks_per_artist: float = 6.0
     """Mean number of tracks of an artist; the sizes follow Zipf's law."""
-    zipf_exponent: float = 1.2
+    zipf_exponent: float = 1.25
     """Exponent s of track popularity, 1 / (rank + offset)^s (Zipf-Mandelbrot)."""
-    zipf_offset: float = 11.0
+    zipf_offset: float = 12.0
     """Offset of the same: the larger it is, the flatter the head."""
     tastes: int = 6
     """Genres that one person listens to."""

@@ -9,222 +9,54 @@ from numpy.typing import NDArray
 
 __all__ = ["artist_names", "genre_names", "tag_names", "track_titles"]
 
-_ONSETS = [
-    "b",
-    "br",
-    "d",
-    "dr",
-    "f",
-    "fl",
-    "g",
-    "gl",
-    "h",
-    "j",
-    "k",
-    "kl",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pr",
-    "r",
-    "s",
-    "sh",
-    "sk",
-    "st",
-    "t",
-    "th",
-    "tr",
-    "v",
-    "w",
-    "y",
-    "z",
-]
-_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "a", "e", "o", "ei", "ou"]
-_MIDDLES = ["l", "n", "r", "s", "th", "m", "d", "nd", "rn", "ll", "v", "z", "k"]
-_ENDINGS = ["a", "o", "en", "ir", "ou", "is", "elle", "ane", "ost", "ume", "ith", "ara"]
 
-_PLACES = [
-    "Orchard",
-    "Harbour",
-    "Parade",
-    "Cartel",
-    "Choir",
-    "Assembly",
-    "Arcade",
-    "Committee",
-    "Weather",
-    "Motel",
-    "Garden",
-    "Ensemble",
-]
+def _words(text: str) -> list[str]:
+    return text.split()
 
-_ADJECTIVES = [
-    "amber",
-    "borrowed",
-    "bright",
-    "broken",
-    "cold",
-    "copper",
-    "crooked",
-    "distant",
-    "early",
-    "electric",
-    "empty",
-    "faded",
-    "final",
-    "folded",
-    "frozen",
-    "gentle",
-    "gilded",
-    "half-lit",
-    "hidden",
-    "hollow",
-    "idle",
-    "invisible",
-    "last",
-    "late",
-    "lonely",
-    "long",
-    "low",
-    "narrow",
-    "northern",
-    "open",
-    "pale",
-    "paper",
-    "patient",
-    "quiet",
-    "restless",
-    "rusted",
-    "salted",
-    "second",
-    "silent",
-    "silver",
-    "slow",
-    "small",
-    "soft",
-    "spare",
-    "strange",
-    "tidal",
-    "unsent",
-    "velvet",
-    "warm",
-    "weightless",
-    "wide",
-    "winter",
-    "yellow",
-]
-_NOUNS = [
-    "almanac",
-    "anchor",
-    "antenna",
-    "atlas",
-    "balcony",
-    "bicycle",
-    "blueprint",
-    "bonfire",
-    "bridge",
-    "calendar",
-    "candle",
-    "canyon",
-    "chimney",
-    "clockwork",
-    "coastline",
-    "compass",
-    "corridor",
-    "curtain",
-    "delta",
-    "elevator",
-    "envelope",
-    "ferry",
-    "field",
-    "fountain",
-    "gallery",
-    "glacier",
-    "hallway",
-    "harvest",
-    "horizon",
-    "island",
-    "kettle",
-    "ladder",
-    "lagoon",
-    "lantern",
-    "letter",
-    "lighthouse",
-    "machine",
-    "magnet",
-    "map",
-    "meadow",
-    "meridian",
-    "mirror",
-    "monsoon",
-    "morning",
-    "needle",
-    "novel",
-    "ocean",
-    "orbit",
-    "orchard",
-    "pavement",
-    "pendulum",
-    "piano",
-    "pigeon",
-    "planet",
-    "postcard",
-    "prism",
-    "radio",
-    "railway",
-    "reservoir",
-    "river",
-    "rooftop",
-    "satellite",
-    "season",
-    "shadow",
-    "signal",
-    "snowfall",
-    "staircase",
-    "station",
-    "suitcase",
-    "summer",
-    "telegram",
-    "terrace",
-    "theatre",
-    "tunnel",
-    "umbrella",
-    "valley",
-    "voyage",
-    "window",
-]
-_OPENINGS = [
-    "After",
-    "Before",
-    "Beneath",
-    "Beyond",
-    "Letters_to",
-    "Leaving",
-    "Counting",
-    "Towards",
-    "Under",
-    "Waiting_for",
-    "Without",
-]
 
-_STYLES = ["folk", "jazz", "pop", "rock", "soul", "techno", "dub", "choral", "disco", "punk", "ambient", "blues"]
-_MOODS = [
-    "dusk",
-    "harbour",
-    "glass",
-    "ember",
-    "meadow",
-    "neon",
-    "cedar",
-    "tundra",
-    "velvet",
-    "copper",
-    "lagoon",
-    "orbit",
-]
-_MOOD_TAGS = ["wistful", "dreamy", "warm", "playful", "euphoric", "restless", "fierce", "sombre"]
-_ERA_TAGS = ["parlour", "valve", "transistor", "cassette", "sampler", "laptop"]
+_ONSETS = _words("b br d dr f fl g gl h j k kl l m n p pr r s sh sk st t th tr v w y z")
+_VOWELS = _words("a e i o u a e i o a e o ei ou")
+_MIDDLES = _words("l n r s th m d nd rn ll v z k")
+_ENDINGS = _words("a o en ir ou is elle ane ost ume ith ara")
+
+_PLACES = _words(
+    """
+    Orchard Harbour Parade Cartel Choir Assembly Arcade Committee Weather Motel Garden Ensemble
+    """
+)
+
+_ADJECTIVES = _words(
+    """
+    amber borrowed bright broken cold copper crooked distant early electric empty faded final folded frozen
+    gentle gilded half-lit hidden hollow idle invisible last late lonely long low narrow northern open pale
+    paper patient quiet restless rusted salted second silent silver slow small soft spare strange tidal
+    unsent velvet warm weightless wide winter yellow
+    """
+)
+_NOUNS = _words(
+    """
+    almanac anchor antenna atlas balcony bicycle blueprint bonfire bridge calendar candle canyon chimney
+    clockwork coastline compass corridor curtain delta elevator envelope ferry field fountain gallery
+    glacier hallway harvest horizon island kettle ladder lagoon lantern letter lighthouse machine magnet map
+    meadow meridian mirror monsoon morning needle novel ocean orbit orchard pavement pendulum piano pigeon
+    planet postcard prism radio railway reservoir river rooftop satellite season shadow signal snowfall
+    staircase station suitcase summer telegram terrace theatre tunnel umbrella valley voyage window
+    """
+)
+_OPENINGS = _words(
+    """
+    After Before Beneath Beyond Letters_to Leaving Counting Towards Under Waiting_for Without
+    """
+)
+
+_STYLES = _words("folk jazz pop rock soul techno dub choral disco punk ambient blues")
+_MOODS = _words(
+    """
+    dusk harbour glass ember meadow neon cedar tundra velvet copper lagoon orbit
+    """
+)
+_MOOD_TAGS = _words("wistful dreamy warm playful euphoric restless fierce sombre")
+_ERA_TAGS = _words("parlour valve transistor cassette sampler laptop")
 
 
 def genre_names(genres: int) -> tuple[str, ...]:
