@@ -88,6 +88,7 @@ def test_runs_on_other_data_are_shown_and_not_tested(leave):
     assert cells(table, 1)[-2:] == ["–", "not tested: other data"]
     assert "second was not tested against first: their data differ" in table
     assert "bbbbbbbbbbbb" in table
+    assert "randomisation" not in table
 
 
 def test_nobody_in_common_is_refused(leave):

@@ -1,86 +1,24 @@
-"""What a report says, before it is Markdown or HTML: the same words, tables and plots for both."""
+"""What a report says, section by section: the same words, tables and plots for Markdown and HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.simulation.record import RoundFigures, RunRecord, ServingChoice
 from fedpersona.simulation.report import wording
+from fedpersona.simulation.report.blocks import Contents, Figure, Paragraph, Section, Table
+from fedpersona.simulation.report.glossary import how_to_read
 from fedpersona.simulation.report.plots import draw_accuracy, draw_discovery, draw_listeners
 from fedpersona.simulation.report.taste_map import TasteMap, draw_taste_map
-from fedpersona.simulation.report.theme import Drawing, plain
+from fedpersona.simulation.report.theme import plain
 from fedpersona.taste import Shared
 
-__all__ = ["Block", "Contents", "Definitions", "Figure", "Paragraph", "Section", "Table", "contents"]
+__all__ = ["contents"]
 
 _MOST_ROUNDS = 24
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Plain words."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: the first column holds names, the others figures."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    strong: tuple[int, ...] = ()
-    """Rows to set apart."""
-    words: bool = False
-    """Whether the other columns hold words, and are read from the left."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot with what to see in it."""
-
-    drawing: Drawing
-    caption: str
-
-
-@dataclass(frozen=True)
-class Definitions:
-    """Terms and what they mean."""
-
-    terms: tuple[tuple[str, str], ...]
-
-
-Block: TypeAlias = Paragraph | Table | Figure | Definitions
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what is under it."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """A whole report."""
-
-    title: str
-    headline: str
-    comparison: str
-    glance: tuple[tuple[str, str, str], ...]
-    """Few figures to see first: value, what it is, and a remark."""
-    sections: tuple[Section, ...]
-    footer: str
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        """All plots, in order."""
-        return [block.drawing for section in self.sections for block in section.blocks if isinstance(block, Figure)]
 
 
 def contents(record: RunRecord, shared: Shared, catalogue: Catalogue) -> Contents:
@@ -95,7 +33,7 @@ def contents(record: RunRecord, shared: Shared, catalogue: Catalogue) -> Content
         _papers(record),
         _cost(record),
         _population(record),
-        _definitions(),
+        how_to_read(),
         _ran(record),
     )
     return Contents(
@@ -296,42 +234,6 @@ def _population(record: RunRecord) -> Section | None:
         (
             Paragraph("These people and their music are invented. lastfm-2k is a real population, for comparison."),
             Table(("", "this population", "lastfm-2k"), tuple(record.data.statistics)),
-        ),
-    )
-
-
-def _definitions() -> Section:
-    return Section(
-        "How to read this",
-        (
-            Definitions(
-                (
-                    ("NDCG@10", "1 / log2(1 + rank) of the held-out item if it is among the first ten, else 0."),
-                    ("Recall@20, HR@10", "The share of people whose held-out item is among the first twenty, or ten."),
-                    ("MRR", "The mean of 1 / rank of the held-out item."),
-                    (
-                        "95 % interval",
-                        "Bootstrap over people: how far the mean might move with other people of the same kind. "
-                        "Overlapping intervals do not mean that two models are alike; fedpersona compare tests it.",
-                    ),
-                    (
-                        "Floor",
-                        "Popularity: the most played items a person has not played, the same order for everyone.",
-                    ),
-                    ("Ceiling", "A model fitted with all histories in one place, which no federation needs."),
-                    ("Coverage", "The share of the catalogue that is on at least one person's list of thirty."),
-                    (
-                        "Novelty",
-                        "Mean −log2 of the share of people who play a listed item: one bit is half of the people.",
-                    ),
-                    ("Diversity", "One minus the mean similarity, by who plays them, of two items of a list."),
-                    ("Gini", "0 if all items are listed equally often, near 1 if a few take all places."),
-                    (
-                        "Mainstream, niche",
-                        "The third of people who already play the best known items, and the least known.",
-                    ),
-                )
-            ),
         ),
     )
 

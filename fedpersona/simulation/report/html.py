@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedpersona.simulation.report.contents import Contents, Definitions, Figure, Paragraph, Table
+from fedpersona.simulation.report.blocks import Contents, Definitions, Figure, Paragraph, Table
 from fedpersona.simulation.report.theme import css_variables
 
 __all__ = ["html"]

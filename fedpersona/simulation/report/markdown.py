@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fedpersona.simulation.report.contents import Block, Contents, Definitions, Figure, Paragraph, Table
+from fedpersona.simulation.report.blocks import Block, Contents, Definitions, Figure, Paragraph, Table
 
 __all__ = ["markdown"]
 
