@@ -15,6 +15,7 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.simulation.report.item_vectors import item_directions
 from fedpersona.simulation.report.neighbour_map import two_dimensions
 from fedpersona.simulation.report.theme import GROUPS, SCALE, Drawing, colour, drawing, new_figure, plain
+from fedpersona.simulation.report.wording import counted
 from fedpersona.taste import Shared
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def _listener_groups(listeners: NDArray[np.float32]) -> list[_Group]:
     for number, (fifth, role) in enumerate(zip(fifths, SCALE, strict=True)):
         if len(fifth):
             low, high = (round(float(listeners[fifth].min())), round(float(listeners[fifth].max())))
-            label = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-            groups.append(_Group(f"{label} listeners", role, fifth.astype(np.int64), area=5.0 * 1.4**number))
+            label = counted(low, "listener") if low == high else f"{low:,} to {high:,} listeners"
+            groups.append(_Group(label, role, fifth.astype(np.int64), area=5.0 * 1.4**number))
     return groups
 
 
