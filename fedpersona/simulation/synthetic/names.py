@@ -99,15 +99,14 @@ def artist_names(artists: int, rng: np.random.Generator) -> list[str]:
 
 
 def _artist_name(draw: list[float]) -> str:
+    # Never one made-up word alone: so short a name is too often somebody's.
     form = draw[8]
     first = _word(draw[:4])
-    if form < 0.40:
+    if form < 0.50:
         return f"{first} {_word(draw[4:8])}"
-    if form < 0.60:
+    if form < 0.75:
         return f"The {first}s"
-    if form < 0.80:
-        return f"{first} {_pick(_PLACES, draw[4])}"
-    return first
+    return f"{first} {_pick(_PLACES, draw[4])}"
 
 
 def _word(draw: list[float]) -> str:
