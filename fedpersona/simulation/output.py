@@ -63,6 +63,7 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
                 "hash": run.shared.hash(),
             },
         )
+        (partial / "model.safetensors").chmod(0o666 & ~_umask())  # the library writes it for the owner alone
         if report:
             from fedpersona.simulation.report import write_report  # matplotlib: only where something is drawn
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
+from threadpoolctl import threadpool_limits
 
 from fedpersona.simulation.cohort.subspace import LinearScorer
 
@@ -40,7 +41,8 @@ def central_subspace(
     listeners = np.bincount(plays.indices, minlength=plays.shape[1])
     normalised = plays @ diags_array(np.maximum(listeners, 1.0) ** -alpha)
     basis = start
-    for _ in range(iterations - 1):
-        basis = np.linalg.qr(normalised.T @ (normalised @ basis))[0]
-    basis, strength, _ = np.linalg.svd(normalised.T @ (normalised @ basis), full_matrices=False)
+    with threadpool_limits(1):  # tall and thin: threads would mostly wait for each other
+        for _ in range(iterations - 1):
+            basis = np.linalg.qr(normalised.T @ (normalised @ basis))[0]
+        basis, strength, _ = np.linalg.svd(normalised.T @ (normalised @ basis), full_matrices=False)
     return CentralSubspace(basis, strength, listeners, alpha=alpha, shrinkage=shrinkage)
