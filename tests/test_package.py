@@ -27,7 +27,9 @@ def test_importing_is_cheap():
 
 
 def test_the_simulator_and_the_command_line_bring_neither_torch_nor_flwr_nor_ray():
-    code = "import fedpersona.cli, fedpersona.simulation, sys; print(sorted({'torch', 'flwr', 'ray'} & set(sys.modules)))"
+    code = (
+        "import fedpersona.cli, fedpersona.simulation, sys; print(sorted({'torch', 'flwr', 'ray'} & set(sys.modules)))"
+    )
     assert run(code) == "[]"
 
 

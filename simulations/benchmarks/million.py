@@ -35,9 +35,7 @@ def main() -> None:
 
     model = Subspace(dim=options.dim, rounds=1)
     engine = CohortEngine(model, population, Behaviour(), workers=options.workers)
-    coordinator = Coordinator(
-        model, population.catalogue, engine, cohort=len(population), min_count=1000, seed=0
-    )
+    coordinator = Coordinator(model, population.catalogue, engine, cohort=len(population), min_count=1000, seed=0)
     prepared = time.perf_counter()
     report = coordinator.run_round()
     finished = time.perf_counter()
