@@ -12,7 +12,7 @@ from fedpersona.taste import IALS, MODELS, Ease, Subspace, create
 from fedpersona.taste.query import discounted, query_weights
 from tests.conftest import invent
 
-SMALL = {"popularity": {}, "subspace": {"dim": 6}, "ease": {"ridge": 5.0}, "ials": {"dim": 5}}
+SMALL = {"popularity": {}, "subspace": {"dim": 6}, "ease": {"ridge": 5.0}, "ials": {"dim": 5, "unseen": 20.0}}
 VARIANTS = [*SMALL.items(), ("ease", {"ridge": 5.0, "head": 12})]
 
 
