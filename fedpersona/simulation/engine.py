@@ -19,6 +19,7 @@ from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort import cohort_form
 from fedpersona.simulation.cohort.form import IntegerSum
 from fedpersona.simulation.population import Population
+from fedpersona.simulation.scoring import play_matrix
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
@@ -101,7 +102,7 @@ class CohortEngine:
             nonlocal done
             partial = fixed_point.zeros()
             for devices in lane:
-                self.form.add(partial, self.population, devices, shared, fixed_point)
+                self.form.add(partial, play_matrix(self.population, devices), shared, fixed_point)
                 with lock:
                     done += len(devices)
                     self.progress(done, len(answering))

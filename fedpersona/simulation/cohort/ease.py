@@ -8,8 +8,6 @@ from scipy.sparse import csr_array
 
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.cohort.form import IntegerSum, add_listeners
-from fedpersona.simulation.population import Population
-from fedpersona.simulation.scoring import play_matrix
 from fedpersona.taste.ease import Ease
 from fedpersona.taste.model import Shared
 
@@ -24,16 +22,8 @@ class EaseCohort:
     def __init__(self, model: Ease) -> None:
         self.model = model
 
-    def add(
-        self,
-        total: IntegerSum,
-        population: Population,
-        devices: NDArray[np.int64],
-        shared: Shared,
-        fixed_point: FixedPoint,
-    ) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
         """Count pairs of head items (or, to find the head, listeners) in a block."""
-        plays = play_matrix(population, devices)
         head = self.model.head_rows(shared)
         if not len(head):
             add_listeners(total, plays, fixed_point)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.simulation.population import Population
 from fedpersona.simulation.scoring import Scorer
 from fedpersona.taste.model import Shared
 
@@ -25,15 +24,8 @@ class CohortForm(Protocol):
     block: int
     """Devices a block takes at most: bounds memory."""
 
-    def add(
-        self,
-        total: IntegerSum,
-        population: Population,
-        devices: NDArray[np.int64],
-        shared: Shared,
-        fixed_point: FixedPoint,
-    ) -> None:
-        """Add the encoded updates of ``devices`` to ``total``, in place."""
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
+        """Add the encoded updates of a block of devices, of whose plays there is a row each, to ``total``, in place."""
         ...
 
     def scorer(self, shared: Shared) -> Scorer:

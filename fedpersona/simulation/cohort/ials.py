@@ -9,8 +9,6 @@ from threadpoolctl import threadpool_limits
 
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.cohort.form import IntegerSum, add_listeners, scatter
-from fedpersona.simulation.population import Population
-from fedpersona.simulation.scoring import play_matrix
 from fedpersona.taste.ials import IALS
 from fedpersona.taste.model import Shared
 from fedpersona.taste.packing import pack_outer
@@ -25,16 +23,8 @@ class IALSCohort:
         self.model = model
         self.block = max(64, 4_000_000 // model.dim**2)
 
-    def add(
-        self,
-        total: IntegerSum,
-        population: Population,
-        devices: NDArray[np.int64],
-        shared: Shared,
-        fixed_point: FixedPoint,
-    ) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
         """Add the statistics of a block."""
-        plays = play_matrix(population, devices)
         vectors = self.model.clipped(solve_people(self.model, shared, plays))
         outer = pack_outer(vectors)
         total["people_gram"] += fixed_point.encode("people_gram", outer).sum(axis=0)

@@ -8,8 +8,6 @@ from scipy.sparse import csr_array
 
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.cohort.form import IntegerSum, add_listeners
-from fedpersona.simulation.population import Population
-from fedpersona.simulation.scoring import play_matrix
 from fedpersona.taste.model import Shared
 from fedpersona.taste.popularity import Popularity
 
@@ -24,16 +22,9 @@ class PopularityCohort:
     def __init__(self, model: Popularity) -> None:
         self.model = model
 
-    def add(
-        self,
-        total: IntegerSum,
-        population: Population,
-        devices: NDArray[np.int64],
-        shared: Shared,
-        fixed_point: FixedPoint,
-    ) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
         """Count the listeners in a block."""
-        add_listeners(total, play_matrix(population, devices), fixed_point)
+        add_listeners(total, plays, fixed_point)
 
     def scorer(self, shared: Shared) -> PopularityScorer:
         """Return the counts as everyone's scores."""

@@ -8,8 +8,6 @@ from scipy.sparse import csr_array
 
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.cohort.form import IntegerSum, add_listeners, scatter
-from fedpersona.simulation.population import Population
-from fedpersona.simulation.scoring import play_matrix
 from fedpersona.taste.model import Shared
 from fedpersona.taste.subspace import Subspace
 
@@ -24,16 +22,8 @@ class SubspaceCohort:
     def __init__(self, model: Subspace) -> None:
         self.model = model
 
-    def add(
-        self,
-        total: IntegerSum,
-        population: Population,
-        devices: NDArray[np.int64],
-        shared: Shared,
-        fixed_point: FixedPoint,
-    ) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
         """Project a block of people, round once, and add each one's vector to the rows of their items."""
-        plays = play_matrix(population, devices)
         projections = self.model.clipped(plays @ self.model.projector(shared))
         total["sketch"] += scatter(plays, fixed_point.encode("sketch", projections))
         add_listeners(total, plays, fixed_point)
