@@ -175,12 +175,12 @@ def _run(config: RunConfig, out: Path | None, *, as_json: bool, listener: int | 
     """Run, leave the folder, and print what a person or a machine wants to know."""
     from fedpersona.simulation import load_split
     from fedpersona.simulation import simulate as run_experiment
+    from fedpersona.simulation.experiment import create_model
     from fedpersona.simulation.listening import weekly_for
     from fedpersona.simulation.narration import Terminal
     from fedpersona.simulation.output import check_writable, default_folder, write_run
-    from fedpersona.taste import create
 
-    create(config.model, config.settings)  # wrong names and places show before any work is done
+    create_model(config)  # wrong names and places show before any work is done
     folder = out or default_folder(config.dataset, config.model)
     check_writable(folder)
     with Terminal(Console(stderr=True)) as narrator:

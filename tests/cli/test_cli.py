@@ -136,6 +136,24 @@ def test_the_help_of_each_command_shows_an_example(command, name):
     assert f"fedpersona {name}" in re.sub(r"\s+", " ", out.split("Example")[1])
 
 
+def test_the_examples_of_the_help_work_one_after_another(command, tmp_path):
+    examples = []
+    for name in ("demo", "simulate", "compare", "doctor"):
+        text = command(name, "--help")[1].split("Example", 1)[1].split("╭")[0]
+        examples += re.findall(r"fedpersona .*", text)
+    runnable = [line.split()[1:] for line in examples if "~/" not in line]
+    assert [line[0] for line in runnable] == ["demo", "simulate", "simulate", "compare", "doctor"]
+    for arguments in runnable:
+        code, out, err = command(*arguments)
+        assert code == 0, (arguments, err)
+        assert out
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "synthetic-subspace",
+        "synthetic-ease",
+        "synthetic-subspace-2",
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -152,6 +170,7 @@ def test_the_help_of_each_command_shows_an_example(command, name):
         (["simulate", "synthetic", "--recency", "-3", *TINY], "recency"),
         (["simulate", "synthetic", "--recency", "nan", *TINY], "recency"),
         (["simulate", "synthetic", "--discount", "7", *TINY], "discount"),
+        (["simulate", "synthetic", "--set", "discount=0.2"], "--discount"),
         (["simulate", "synthetic", "--available", "0"], "available"),
         (["simulate", "synthetic", "--cohort", "500", *TINY], "cohort of 500"),
         (["simulate", "synthetic", "--min-count", "151", *TINY], "min_count"),

@@ -1,0 +1,78 @@
+"""The rounds of a run: the coordinator over an engine, with the models on the way kept for the curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedpersona.aggregation import Coordinator, RoundReport
+from fedpersona.errors import ConfigError
+from fedpersona.simulation.engine import make_engine
+from fedpersona.simulation.narration import Narrator
+from fedpersona.simulation.population import Population
+from fedpersona.simulation.record import RunConfig
+from fedpersona.taste import Shared, TasteModel
+
+__all__ = ["Training", "train"]
+
+_CURVE_POINTS = 24
+"""Most rounds whose model is kept: the rest are passed over evenly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What the rounds gave."""
+
+    reports: list[RoundReport]
+    models: dict[int, Shared]
+    """Shared models by round; the last round's is always there."""
+
+    @property
+    def shared(self) -> Shared:
+        """The model in the end."""
+        return self.models[self.reports[-1].round_number]
+
+    @property
+    def seconds(self) -> float:
+        """Time in rounds."""
+        return sum(report.seconds_collecting + report.seconds_applying for report in self.reports)
+
+
+def train(model: TasteModel, population: Population, config: RunConfig, narrator: Narrator) -> Training:
+    """Run all rounds that the model plans.
+
+    Raises:
+        ConfigError: the cohort or the minimum does not fit the population.
+        CohortTooSmall: too few devices answered a round.
+    """
+    people = len(population)
+    if config.cohort is not None and config.cohort > people:
+        raise ConfigError(f"a cohort of {config.cohort:,} is more than the {people:,} people of {population.name}")
+    cohort = config.cohort or people
+    if config.min_count > cohort:
+        raise ConfigError(f"min_count of {config.min_count:,} is more than a cohort of {cohort:,} can give")
+    coordinator = Coordinator(
+        model,
+        population.catalogue,
+        make_engine(
+            config.engine,
+            model,
+            population,
+            config.behaviour,
+            workers=config.workers,
+            progress=narrator.progress,
+        ),
+        cohort=cohort,
+        min_count=config.min_count,
+        seed=config.seed,
+        ring_bits=config.ring_bits,
+    )
+    planned = model.planned_rounds(population.catalogue)
+    every = -(-planned // _CURVE_POINTS)
+    reports: list[RoundReport] = []
+    models: dict[int, Shared] = {}
+    for number in range(1, planned + 1):
+        narrator.stage(f"round {number} of {planned}: {model.name} on {cohort:,} devices")
+        reports.append(coordinator.run_round())
+        if number % every == 0 or number == planned:
+            models[number] = coordinator.shared
+    return Training(reports, models)
