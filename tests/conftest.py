@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Tests run in parallel: one BLAS thread each. It must be said before numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
