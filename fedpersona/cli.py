@@ -7,6 +7,8 @@ person; 1 an error of our own.
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import sys
 from datetime import date
@@ -17,18 +19,20 @@ import click
 import typer
 from rich.console import Console
 
-from fedpersona.errors import ConfigError, FedpersonaError, InputError, UnknownName
+import fedpersona
+from fedpersona.errors import ConfigError, FedpersonaError, InputError, RoundFailed, SumOverflow, UnknownName
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fedpersona.simulation import Run, RunConfig
     from fedpersona.simulation.listening import Listening
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "one_sentence"]
 
 app = typer.Typer(
     name="fedpersona",
     help="Learn what people like without seeing what they play.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -40,10 +44,28 @@ TableStyle = Literal["markdown", "latex"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, logs on stderr.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to leave the run in; by default a new one under runs/.")]
-Seed = Annotated[int, typer.Option(min=0, help="Keys the initial model, the cohorts and synthetic people.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed: another initial model, other cohorts and people.")]
 Listener = Annotated[
-    int | None, typer.Option(help="Show the weekly list of the person with this id (the dataset's own ids).")
+    int | None,
+    typer.Option(help="Show the weekly list of the person with this id, as the dataset numbers people; kept nowhere."),
 ]
+
+
+def _group(panel: str, *names: str, **options: Any) -> Any:
+    """Return an option that the help shows in a panel of its own."""
+    return typer.Option(*names, rich_help_panel=panel, **options)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Learn what people like without seeing what they play."""
+    if version:
+        sys.stdout.write(f"fedpersona {fedpersona.__version__}\n")
+    elif context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
 
 
 @app.command()
@@ -73,29 +95,44 @@ def simulate(
             help="synthetic, lastfm-2k, ml-100k, ml-1m, an .npz split, or the run.json of a run to make again.",
         ),
     ],
-    model: Annotated[str, typer.Option(help="popularity, subspace, ease or ials.")] = "subspace",
-    rounds: Annotated[int | None, typer.Option(min=1, help="Secure sums; by default the model's own.")] = None,
+    model: Annotated[str, _group("Model", help="popularity, subspace, ease or ials.")] = "subspace",
+    rounds: Annotated[int | None, _group("Model", min=1, help="Rounds of training; the model has a default.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        _group("Model", "--set", metavar="NAME=VALUE", help="A setting, such as dim=64; a wrong name lists them all."),
+    ] = None,
     seed: Seed = 0,
     data: Annotated[
-        Path | None, typer.Option(envvar="FEDPERSONA_DATA", help="Folder with original files of real datasets.")
+        Path | None,
+        _group("Data", envvar="FEDPERSONA_DATA", help="Folder with the original files of real datasets."),
     ] = None,
-    people: Annotated[int | None, typer.Option(min=1, help="Synthetic people.")] = None,
-    items: Annotated[int | None, typer.Option(min=1, help="Synthetic tracks.")] = None,
-    cohort: Annotated[int | None, typer.Option(min=1, help="Most devices a round asks; by default all.")] = None,
-    min_count: Annotated[int, typer.Option(min=1, help="Fewest devices whose sum may be released.")] = 2,
-    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share of devices that never answer.")] = 0.0,
-    available: Annotated[float, typer.Option(help="Share of devices reachable at their best hour.")] = 1.0,
-    daily_swing: Annotated[float, typer.Option(min=0, max=1, help="How many fewer are reachable by day.")] = 0.0,
-    recency: Annotated[str, typer.Option(help="auto, off, or the half-life of a play, in items.")] = "auto",
-    discount: Annotated[str, typer.Option(help="auto, or a popularity discount from 0 to 1.")] = "auto",
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the model; repeatable.")
+    people: Annotated[int | None, _group("Data", min=1, help="How many synthetic people; 2,000 by default.")] = None,
+    items: Annotated[int | None, _group("Data", min=1, help="How many synthetic tracks.")] = None,
+    cohort: Annotated[int | None, _group("Devices", min=1, help="Most devices a round asks; by default all.")] = None,
+    min_count: Annotated[
+        int | None,
+        _group("Devices", min=1, help="Fewest devices to release a sum of; a tenth of the cohort."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="cohort (fast) or device (the readable reference).")] = "cohort",
-    ring_bits: Annotated[int | None, typer.Option(help="32 or 64; by default the smallest that fits.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Threads; they change no result.")] = 2,
-    evaluate_people: Annotated[int, typer.Option(min=1, help="Most people to take figures over.")] = 20_000,
-    ceiling: Annotated[bool, typer.Option(help="Fit central twins to compare with.")] = True,
+    dropout: Annotated[
+        float, _group("Devices", min=0, max=0.99, help="Share of the asked devices that never answer.")
+    ] = 0.0,
+    available: Annotated[float, _group("Devices", help="Share of devices that can be reached at 3 at night.")] = 1.0,
+    daily_swing: Annotated[
+        float, _group("Devices", min=0, max=1, help="How far that falls by day: 0 not at all, 1 to nobody.")
+    ] = 0.0,
+    recency: Annotated[
+        str, _group("On the device", help="auto, off, or after how many newer plays a play counts half.")
+    ] = "auto",
+    discount: Annotated[
+        str, _group("On the device", help="auto, or how much fame is held against a track, from 0 to 1.")
+    ] = "auto",
+    evaluate_people: Annotated[int, _group("Figures", min=1, help="Most people to take figures over.")] = 20_000,
+    ceiling: Annotated[bool, _group("Figures", help="Fit models that see all histories, to compare with.")] = True,
+    engine: Annotated[str, _group("Engine", help="cohort (fast) or device (the readable reference).")] = "cohort",
+    ring_bits: Annotated[
+        int | None, _group("Engine", help="Bits of a number in a sum, 32 or 64; by default the fewest that fit.")
+    ] = None,
+    workers: Annotated[int, _group("Engine", min=1, max=256, help="Threads; they change no result.")] = 2,
     listener: Listener = None,
     out: Out = None,
     as_json: Json = False,
@@ -106,8 +143,10 @@ def simulate(
       fedpersona simulate synthetic --people 2000 --model ease
       fedpersona simulate lastfm-2k --data ~/data --listener 2
       fedpersona simulate runs/synthetic-subspace/run.json
+
+    With a run.json only --listener, --out, --workers, --data and --json may be given.
     """
-    if Path(dataset).name == "run.json" or (Path(dataset) / "run.json").is_file():
+    if dataset.endswith(".json") or (Path(dataset) / "run.json").is_file():
         config = _recorded(context, Path(dataset))
     else:
         settings = dict(_setting(pair) for pair in setting or ())
@@ -126,8 +165,8 @@ def simulate(
             ring_bits=ring_bits,
             behaviour={"dropout": dropout, "available": available, "daily_swing": daily_swing},
             engine=engine,
-            recency=_word_or_number("recency", recency, ("auto", "off")),
-            discount=_word_or_number("discount", discount, ("auto",)),
+            recency=_word_or_number("recency", recency, ("auto", "off"), math.inf),
+            discount=_word_or_number("discount", discount, ("auto",), 1.0),
             evaluate_people=evaluate_people,
             ceiling=ceiling,
             workers=workers,
@@ -187,7 +226,7 @@ def _run(config: RunConfig, out: Path | None, *, as_json: bool, listener: int | 
         narrator.stage(f"reading {config.dataset}")
         split = load_split(config)
         if listener is not None:
-            split.train.person(listener)
+            split.train.person(listener)  # a wrong id shows before any training
         run = run_experiment(config, narrator, split)
         listening = weekly_for(run, listener, date.today()) if show_list else None
         narrator.stage("writing the report")
@@ -215,7 +254,9 @@ def _print_run(run: Run, folder: Path, listening: Listening | None) -> None:
         )
         for result in run.record.results
     ]
-    console.print(f"\n{data.name}: {data.people:,} devices, {data.items:,} {data.kind}s, measured on held-out music")
+    console.print(
+        f"\n{data.name}: {data.people:,} devices, {data.items:,} {data.kind}s, measured on {data.kind}s held back"
+    )
     console.print(metrics_table(rows))
     if listening is not None:
         year, week = listening.week
@@ -284,7 +325,7 @@ def _recorded(context: typer.Context, path: Path) -> RunConfig:
         and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
-        option = "set" if given[0] == "setting" else given[0].replace("_", "-")
+        option = {"setting": "set", "ceiling": "no-ceiling"}.get(given[0], given[0].replace("_", "-"))
         raise ConfigError(f"{path} holds a whole configuration: leave out --{option} to make that run again")
     config = read_record(path).config
     return config.model_copy(update={"workers": context.params["workers"]})
@@ -300,13 +341,17 @@ def _setting(pair: str) -> tuple[str, Any]:
         return name, value
 
 
-def _word_or_number(option: str, value: str, words: tuple[str, ...]) -> str | float:
+def _word_or_number(option: str, value: str, words: tuple[str, ...], most: float) -> str | float:
     if value in words:
         return value
+    bounds = "above 0" if most == math.inf else f"from 0 to {most:g}"
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise ConfigError(f"--{option} {value}: give {', '.join(words)} or a number") from None
+        number = math.nan
+    if not (math.isfinite(number) and 0 <= number <= most) or (most == math.inf and number == 0):
+        raise ConfigError(f"--{option} {value}: give {' or '.join(words)}, or a number {bounds}")
+    return number
 
 
 def _stop(signum: int, frame: object) -> NoReturn:
@@ -322,15 +367,24 @@ def _fail(sentence: str, code: int) -> NoReturn:
 def main() -> None:
     """Run the command line: one sentence and an exit code for whatever goes wrong."""
     signal.signal(signal.SIGTERM, _stop)
+    raise SystemExit(one_sentence(lambda: app(standalone_mode=False)))
+
+
+def one_sentence(command: Callable[[], Any]) -> int:
+    """Call ``command``; on an error print one sentence on stderr and leave with its exit code.
+
+    Returns:
+        The exit code that the command gave, 0 for none.
+    """
     try:
-        code = app(standalone_mode=False)
+        code = command()
         if code == _INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, click.Abort):
         _fail("stopped; nothing was left under the run's name", 2)
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "fedpersona"
-        _fail(f"{error.format_message()} See '{command} --help'.", 2)
+        place = error.ctx.command_path if error.ctx else "fedpersona"
+        _fail(f"{error.format_message()} See '{place} --help'.", 2)
     except InputError as error:
         _fail(str(error), 2)
     except FedpersonaError as error:
@@ -339,22 +393,14 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(1) from None
     except Exception as error:  # a bug of ours: one sentence, and how to see more
-        if _wants_traceback():
+        if os.environ.get("FEDPERSONA_DEBUG", "") not in ("", "0"):
             raise
         _fail(f"internal error: {type(error).__name__}: {error}. Set FEDPERSONA_DEBUG=1 to see where.", 1)
-    raise SystemExit(code or 0)
+    return code if isinstance(code, int) else 0
 
 
 def _mendable(error: FedpersonaError) -> bool:
-    from fedpersona.errors import RoundFailed, SumOverflow
-
     return isinstance(error, RoundFailed | SumOverflow)
-
-
-def _wants_traceback() -> bool:
-    import os
-
-    return os.environ.get("FEDPERSONA_DEBUG", "") not in ("", "0")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits
+
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint, smallest_ring
@@ -76,7 +78,8 @@ class Coordinator:
         self.min_count = min_count
         self.seed = seed
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
-        self.shared = model.init(catalogue, seed)
+        with threadpool_limits(1):
+            self.shared = model.init(catalogue, seed)
 
     def plan(self, round_number: int) -> Plan:
         """Return the plan of a round."""
@@ -105,7 +108,8 @@ class Coordinator:
         total.check(layout)
         collected = time.perf_counter()
         bytes_down = self.shared.nbytes
-        self.shared = self.model.apply(self.shared, total, count)
+        with threadpool_limits(1):  # the model must not depend on how many cores the server has
+            self.shared = self.model.apply(self.shared, total, count)
         return RoundReport(
             round_number=plan.round_number,
             answered=count,

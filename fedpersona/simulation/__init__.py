@@ -2,7 +2,20 @@
 
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.experiment import Run, load_split, simulate
+from fedpersona.simulation.output import read_model, write_run
 from fedpersona.simulation.population import Population, Split
 from fedpersona.simulation.record import RunConfig, RunRecord, read_record
 
-__all__ = ["Behaviour", "Population", "Run", "RunConfig", "RunRecord", "Split", "load_split", "read_record", "simulate"]
+__all__ = [
+    "Behaviour",
+    "Population",
+    "Run",
+    "RunConfig",
+    "RunRecord",
+    "Split",
+    "load_split",
+    "read_model",
+    "read_record",
+    "simulate",
+    "write_run",
+]

@@ -76,7 +76,7 @@ def compare(folders: Sequence[Path], *, style: Style = "markdown") -> str:
     rows, notes = [], []
     for place, run in enumerate(runs):
         difference, p_value = "–", "–"
-        if place and run.record.data.hash != runs[0].record.data.hash:
+        if place and run.record.data.question != runs[0].record.data.question:
             p_value = "not tested: other data"
             notes.append(_refusal(run, runs[0]))
         elif place:
@@ -84,7 +84,7 @@ def compare(folders: Sequence[Path], *, style: Style = "markdown") -> str:
             difference = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
             p_value = _p(test.p_value)
         rows.append((*_figures(run), difference, p_value))
-    if any(run.record.data.hash == runs[0].record.data.hash for run in runs[1:]):
+    if any(run.record.data.question == runs[0].record.data.question for run in runs[1:]):
         notes.insert(0, _NOTE)
     return _latex(rows, notes) if style == "latex" else _markdown(rows, notes)
 
@@ -144,7 +144,7 @@ def _test(run: _Run, first: _Run) -> PairedTest:
 def _refusal(run: _Run, first: _Run) -> str:
     return (
         f"{run.name} was not tested against {first.name}: their data differ ({run.record.data.name} "
-        f"{run.record.data.hash[:12]}, {first.record.data.name} {first.record.data.hash[:12]}), so no person "
+        f"{run.record.data.question[:12]}, {first.record.data.name} {first.record.data.question[:12]}), so no person "
         "of one can be found in the other."
     )
 

@@ -16,10 +16,10 @@ from fedpersona.simulation.environment import git_revision, installed, versions
 __all__ = ["examine", "findings_table"]
 
 _OPTIONAL = {
-    "torch": "neural taste models",
-    "flwr": "federations on Flower",
-    "ray": "simulations over a cluster",
-    "pytest": "the tests",
+    "torch": "nothing here uses it yet; neural taste models will",
+    "flwr": "nothing here uses it yet; federations will",
+    "ray": "nothing here uses it yet; clusters will",
+    "pytest": "for the tests",
 }
 
 
@@ -43,7 +43,7 @@ def findings_table(findings: dict[str, Any]) -> Table:
         table.add_row(name, found)
     table.add_section()
     for name, found in findings["optional"].items():
-        table.add_row(name, found or f"[dim]not installed; for {_OPTIONAL[name]}[/dim]")
+        table.add_row(name, found or f"[dim]not installed: {_OPTIONAL[name]}[/dim]")
     table.add_section()
     for name, found in findings["data"].items():
         table.add_row(f"data: {name}", found or "[dim]not found; name its folder with --data or FEDPERSONA_DATA[/dim]")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fedpersona.errors import ConfigError
 from fedpersona.simulation import datasets
@@ -20,7 +21,7 @@ from fedpersona.simulation.environment import git_revision, versions
 from fedpersona.simulation.evaluation import Evaluation, people_sample
 from fedpersona.simulation.measurement import Measured, Measurement
 from fedpersona.simulation.narration import Narrator, Silence
-from fedpersona.simulation.population import Population, Split
+from fedpersona.simulation.population import Split
 from fedpersona.simulation.record import DataFacts, RunConfig, RunRecord
 from fedpersona.simulation.scoring import Scorer
 from fedpersona.simulation.statistics import comparison_rows, describe
@@ -61,6 +62,9 @@ def load_split(config: RunConfig) -> Split:
 def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split | None = None) -> Run:
     """Run an experiment.
 
+    One BLAS thread does all of it, next to the engine's own workers: a figure must not depend on how many cores
+    the machine happens to have free.
+
     Args:
         config: all that decides its numbers.
         narrator: hears about it as it goes.
@@ -70,12 +74,18 @@ def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split |
         InputError: the dataset, the model or a setting is not what it should be.
         RoundFailed: too few devices answered a round.
     """
-    narrator = narrator or Silence()
+    with threadpool_limits(1):
+        return _simulate(config, narrator or Silence(), split)
+
+
+def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run:
     clock = _Stopwatch()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     model = create_model(config)  # before any data is read: a wrong name shows at once
     with clock.measure("reading"):
-        split = split or load_split(config)
+        if split is None:
+            narrator.stage(f"reading {config.dataset}")
+            split = load_split(config)
         serving = _serving(config, split)
         measurement = Measurement(split, people_sample(split, config.evaluate_people, config.seed), config.seed)
     with clock.measure("training"):
@@ -97,7 +107,7 @@ def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split |
         versions=versions(),
         git_revision=git_revision(),
         started=started,
-        data=data_facts(split.train),
+        data=data_facts(split),
         rounds=rounds,
         tuning=federated.tried,
         results=[measured.result for measured in (floor, federated, *ceilings)],
@@ -148,7 +158,7 @@ def _federated(
         **serving,
         rounds=len(training.reports),
         bytes_up=sum(report.bytes_up for report in training.reports),
-        bytes_down=sum(report.bytes_down for report in training.reports),
+        bytes_down=sum(report.bytes_down for report in training.reports) + training.shared.nbytes,
         seconds=training.seconds,
     )
 
@@ -174,9 +184,11 @@ def _ceilings(
         yield measurement.measure(twin.name, "ceiling", scorer, **serving, seconds=seconds)
 
 
-def data_facts(population: Population) -> DataFacts:
-    """Return a population's facts; for an invented one, with its statistics next to lastfm-2k's."""
+def data_facts(split: Split) -> DataFacts:
+    """Return what was learned from; for invented people, with statistics next to lastfm-2k's."""
+    population = split.train
     return DataFacts(
+        question=split.question,
         name=population.name,
         hash=population.data_hash,
         kind=population.catalogue.kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fedpersona.errors import OutputError
+from fedpersona.errors import ConfigError, DataError, DataNotFound, OutputError
 from fedpersona.simulation.experiment import Run
+from fedpersona.taste import Shared, TasteModel, create
 
-__all__ = ["check_writable", "default_folder", "write_run"]
+__all__ = ["check_writable", "default_folder", "read_model", "write_run"]
+
+_HEADER = "fedpersona model 1"
 
 
 def default_folder(dataset: str, model: str, root: Path = Path("runs")) -> Path:
@@ -55,13 +60,8 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
         save_file(
             {name: np.ascontiguousarray(array) for name, array in run.shared.arrays.items()},
             partial / "model.safetensors",
-            metadata={
-                "format": "fedpersona model 1",
-                "model": run.shared.model,
-                "catalogue": run.shared.catalogue,
-                "round": str(run.shared.round_number),
-                "hash": run.shared.hash(),
-            },
+            # One key: several would be written in an order that changes from process to process.
+            metadata={_HEADER: json.dumps(_header(run))},
         )
         (partial / "model.safetensors").chmod(0o666 & ~_umask())  # the library writes it for the owner alone
         if report:
@@ -71,6 +71,40 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
         if folder.exists():  # an empty folder of that name: os.rename replaces it on POSIX only
             folder.rmdir()
         partial.rename(folder)
+
+
+def _header(run: Run) -> dict[str, Any]:
+    return {
+        "model": run.shared.model,
+        "settings": run.record.settings,
+        "catalogue": run.shared.catalogue,
+        "round": run.shared.round_number,
+        "hash": run.shared.hash(),
+    }
+
+
+def read_model(folder: Path | str) -> tuple[TasteModel, Shared]:
+    """Read the taste model and the shared arrays that a run left.
+
+    Raises:
+        DataNotFound: there are none.
+        DataError: the file is not a whole model of this form, or its arrays are not those that were written.
+    """
+    file = Path(folder) / "model.safetensors"
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            header = json.loads((opened.metadata() or {})[_HEADER])
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        model = create(header["model"], header["settings"])
+        shared = Shared(header["model"], header["catalogue"], int(header["round"]), arrays)
+        whole = shared.hash() == header["hash"]
+    except FileNotFoundError:
+        raise DataNotFound("no model here: give the folder of a run", path=file) from None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, ConfigError) as error:
+        raise DataError(f"not a whole model of a run ({error}): write it again", path=file) from None
+    if not whole:
+        raise DataError("the arrays are not those that were written: their hash differs", path=file)
+    return model, shared
 
 
 @contextmanager

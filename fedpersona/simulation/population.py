@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import DataError
+from fedpersona.errors import DataError, SplitError
 from fedpersona.plays import Plays
 
 __all__ = ["Population", "Split"]
@@ -36,6 +36,43 @@ class Population:
     """Unix seconds of the last play of each, shape (interactions,), or None."""
     person_ids: NDArray[np.int64]
     """The ids people have in the source, shape (people,)."""
+
+    def __post_init__(self) -> None:
+        for name in ("indptr", "items", "weights", "person_ids"):
+            if not isinstance(getattr(self, name), np.ndarray) or getattr(self, name).ndim != 1:
+                raise DataError("must be an array of one dimension", path=self.name, place=name)
+        indptr, pairs = self.indptr, self.items.size
+        if len(indptr) < 1 or indptr[0] != 0 or indptr[-1] != pairs or (np.diff(indptr) < 0).any():
+            raise DataError(f"must rise from 0 to the {pairs:,} interactions", path=self.name, place="indptr")
+        if len(self.person_ids) != len(self):
+            raise DataError(
+                f"{len(self.person_ids):,} ids for {len(self):,} people", path=self.name, place="person_ids"
+            )
+        for name in ("weights", "times"):
+            column = getattr(self, name)
+            if column is not None and column.shape != self.items.shape:
+                raise DataError(f"{column.size:,} entries for {pairs:,} interactions", path=self.name, place=name)
+        self._check_entries()
+
+    def _check_entries(self) -> None:
+        rows = len(self.catalogue)
+        outside = np.flatnonzero((self.items < 0) | (self.items >= rows))
+        if outside.size:
+            problem = f"is {self.items[outside[0]]}: rows of this catalogue go from 0 to {rows - 1:,}"
+            raise DataError(problem, path=self.name, place=f"items[{outside[0]}]")
+        falls = np.diff(self.items) <= 0
+        falls[self.indptr[1:-1][(self.indptr[1:-1] > 0) & (self.indptr[1:-1] < self.items.size)] - 1] = False
+        if falls.any():
+            place = int(np.flatnonzero(falls)[0]) + 1
+            person = int(np.searchsorted(self.indptr, place, side="right")) - 1
+            raise DataError(
+                f"a person's items must increase: person {person} has {self.items[place]} twice or out of order",
+                path=self.name,
+                place=f"items[{place}]",
+            )
+        bad = np.flatnonzero(~(np.isfinite(self.weights) & (self.weights > 0)))
+        if bad.size:
+            raise DataError("a weight must be positive and finite", path=self.name, place=f"weights[{bad[0]}]")
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -103,7 +140,19 @@ class Population:
         weights: NDArray[np.floating] | None = None,
         times: NDArray[np.integer] | None = None,
     ) -> Population:
-        """Build the table from unique (person, item) pairs in any order; people are positions in ``person_ids``."""
+        """Build the table from unique (person, item) pairs in any order; people are positions in ``person_ids``.
+
+        Raises:
+            DataError: a pair is there twice, or a position, a row or a weight is out of range.
+        """
+        people, items, person_ids = np.asarray(people), np.asarray(items), np.asarray(person_ids)
+        columns = [people, items, *(np.asarray(c) for c in (weights, times) if c is not None)]
+        if any(column.shape != (len(people),) for column in columns):
+            raise DataError("people, items, weights and times must have one entry a pair", path=name)
+        outside = np.flatnonzero((people < 0) | (people >= len(person_ids)))
+        if outside.size:
+            problem = f"is {people[outside[0]]}: positions go from 0 to {len(person_ids) - 1:,}"
+            raise DataError(problem, path=name, place=f"people[{outside[0]}]")
         order = np.lexsort((items, people))
         people = people[order]
         indptr = np.zeros(len(person_ids) + 1, np.int64)
@@ -113,8 +162,8 @@ class Population:
             catalogue=catalogue,
             indptr=indptr,
             items=items[order].astype(np.int32),
-            weights=(np.ones(len(order)) if weights is None else weights[order]).astype(np.float32),
-            times=None if times is None else times[order].astype(np.int64),
+            weights=(np.ones(len(order)) if weights is None else np.asarray(weights)[order]).astype(np.float32),
+            times=None if times is None else np.asarray(times)[order].astype(np.int64),
             person_ids=np.asarray(person_ids, np.int64),
         )
 
@@ -137,6 +186,25 @@ class Split:
     """As above, for the test item."""
     complete: Population | None = None
     """Every interaction, held-out ones too, where the source has them: what a person's own list must leave out."""
+
+    def __post_init__(self) -> None:
+        people, rows = len(self.train), len(self.train.catalogue)
+        for name, held_out in (("val", self.val), ("test", self.test)):
+            if held_out.shape != (people,):
+                raise SplitError(f"{held_out.size:,} held-out items for {people:,} people", path=self.name, place=name)
+            if held_out.size and not (held_out.min() >= 0 and held_out.max() < rows):
+                raise SplitError(f"rows of this catalogue go from 0 to {rows - 1:,}", path=self.name, place=name)
+
+    @cached_property
+    def question(self) -> str:
+        """SHA-256 over who played which item and which items are held out: equal for runs that can be compared.
+
+        Titles, play counts and times do not count: they are no part of what is asked.
+        """
+        digest = hashlib.sha256("\x1f".join(self.catalogue.ids).encode())
+        for array in (self.train.indptr, self.train.items, self.val, self.test):
+            digest.update(np.ascontiguousarray(array.astype(np.int64)).data)
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"Split({self.train!r}, one item for validation and one for the test held back from each)"

@@ -34,8 +34,8 @@ class RunConfig(_Frozen):
     seed: int = Field(0, ge=0, lt=2**63)
     cohort: int | None = Field(None, ge=1)
     """Most devices a round asks; None asks everyone."""
-    min_count: int = Field(2, ge=1)
-    """Fewest devices whose sum may be released."""
+    min_count: int | None = Field(None, ge=1)
+    """Fewest devices whose sum may be released; None asks for a tenth of the cohort, and never fewer than two."""
     ring_bits: Literal[32, 64] | None = None
     behaviour: Behaviour = Behaviour()
     engine: str = "cohort"
@@ -56,6 +56,9 @@ class DataFacts(_Frozen):
 
     name: str
     hash: str
+    """Over all of the population: catalogue, histories, weights, times."""
+    question: str
+    """Over who played which item and what is held out: runs with the same one can be compared person by person."""
     kind: str
     people: int
     items: int
@@ -109,6 +112,7 @@ class Result(_Frozen):
     bytes_up: int | None = None
     """Bytes a device sent in all rounds; None for a model that no device contributes to."""
     bytes_down: int | None = None
+    """Bytes a device received: the model of every round, and the one in the end that it makes lists with."""
     seconds: float
     """Fitting; without evaluation."""
 
@@ -139,13 +143,14 @@ class RunRecord(_Frozen):
         return next(result for result in self.results if result.role == "federated")
 
 
-def read_record(path: Path) -> RunRecord:
+def read_record(path: Path | str) -> RunRecord:
     """Read ``run.json``, or the folder that holds it.
 
     Raises:
         DataNotFound: there is none.
         DataError: the file is not a whole record of a run.
     """
+    path = Path(path)
     file = path / "run.json" if path.is_dir() else path
     try:
         return RunRecord.model_validate_json(file.read_bytes())

@@ -48,8 +48,11 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
     if config.cohort is not None and config.cohort > people:
         raise ConfigError(f"a cohort of {config.cohort:,} is more than the {people:,} people of {population.name}")
     cohort = config.cohort or people
-    if config.min_count > cohort:
-        raise ConfigError(f"min_count of {config.min_count:,} is more than a cohort of {cohort:,} can give")
+    min_count = max(2, cohort // 10) if config.min_count is None else config.min_count
+    if min_count > cohort:
+        raise ConfigError(
+            f"min_count asks for {min_count:,} devices, the cohort has {cohort:,}: lower one or raise the other"
+        )
     coordinator = Coordinator(
         model,
         population.catalogue,
@@ -62,7 +65,7 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
             progress=narrator.progress,
         ),
         cohort=cohort,
-        min_count=config.min_count,
+        min_count=min_count,
         seed=config.seed,
         ring_bits=config.ring_bits,
     )
@@ -73,6 +76,8 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
     for number in range(1, planned + 1):
         narrator.stage(f"round {number} of {planned}: {model.name} on {cohort:,} devices")
         reports.append(coordinator.run_round())
+        if reports[-1].answered < cohort:
+            narrator.note(f"round {number}: {reports[-1].answered:,} of {cohort:,} devices answered")
         if number % every == 0 or number == planned:
             models[number] = coordinator.shared
     return Training(reports, models)

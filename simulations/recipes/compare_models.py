@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fedpersona.cli import one_sentence
 from fedpersona.simulation import RunConfig, load_split, simulate
 from fedpersona.simulation.compare import compare
 from fedpersona.simulation.output import check_writable, write_run
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(one_sentence(main))

@@ -11,6 +11,7 @@ import argparse
 from itertools import product
 from typing import Any
 
+from fedpersona.cli import one_sentence
 from fedpersona.simulation import RunConfig, load_split, simulate
 
 CANDIDATES: dict[str, dict[str, list[Any]]] = {
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(one_sentence(main))

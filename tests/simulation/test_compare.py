@@ -40,7 +40,14 @@ def leave(tmp_path):
             git_revision=None,
             started="2026-01-05T10:00:00+00:00",
             data=DataFacts(
-                name="invented_people", hash=data_hash, kind="track", people=9, items=9, interactions=9, timed=False
+                name="invented_people",
+                hash=data_hash,
+                question=data_hash,
+                kind="track",
+                people=9,
+                items=9,
+                interactions=9,
+                timed=False,
             ),
             rounds=[],
             tuning=[],

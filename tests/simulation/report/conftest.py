@@ -43,7 +43,7 @@ def invented_round(number, answered=300, test=0.15):
 
 
 def invented_record(results=None, config=None, data=None, **changes):
-    facts = {"name": "invented", "hash": "a" * 64, "kind": "track", "people": 300, "items": 120}
+    facts = {"name": "invented", "hash": "a" * 64, "question": "c" * 64, "kind": "track", "people": 300, "items": 120}
     facts |= {"interactions": 4000, "timed": True}
     whole = {
         "config": RunConfig(**({"dataset": "synthetic", "people": 300} | (config or {}))),
