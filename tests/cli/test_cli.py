@@ -169,7 +169,7 @@ def test_the_examples_of_the_help_work_one_after_another(command, tmp_path):
         (["simulate", "synthetic", "--recency", "soon"], "--recency soon"),
         (["simulate", "synthetic", "--recency", "-3", *TINY], "recency"),
         (["simulate", "synthetic", "--recency", "nan", *TINY], "recency"),
-        (["simulate", "synthetic", "--discount", "7", *TINY], "discount"),
+        (["simulate", "synthetic", "--discount", "7", *TINY], "from 0 to 1"),
         (["simulate", "synthetic", "--set", "discount=0.2"], "--discount"),
         (["simulate", "synthetic", "--available", "0"], "available"),
         (["simulate", "synthetic", "--cohort", "500", *TINY], "cohort of 500"),
@@ -238,6 +238,19 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(command, tmp_pa
     assert code == 2
     assert "cannot be written" in err
     assert "round" not in err
+
+
+def test_without_a_command_the_help_is_shown_and_the_version_on_request(command):
+    code, out, err = command()
+    assert (code, err) == (0, "")
+    assert "simulate" in out
+    assert command("--version") == (0, "fedpersona 0.1.0\n", "")
+
+
+def test_devices_that_do_not_answer_are_said(command):
+    code, _, err = command("simulate", "synthetic", *TINY, "--dropout", "0.5", "--no-ceiling", "--out", "r")
+    assert code == 0
+    assert re.search(r"round 1: \d+ of 150 devices answered", err)
 
 
 def test_a_record_that_is_broken_is_refused(command, tmp_path):

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from fedpersona.errors import DataError, DataNotFound, OutputError
 from fedpersona.simulation import RunConfig, read_record, simulate
 from fedpersona.simulation.listening import weekly_for
-from fedpersona.simulation.output import check_writable, default_folder, write_run
+from fedpersona.simulation.output import check_writable, default_folder, read_model, write_run
 from tests.conftest import hold_out, invent
 
 
@@ -126,3 +126,31 @@ def test_without_an_id_the_listener_has_a_history_of_median_length(run):
     assert lengths[run.split.train.person(listening.person_id)] == np.sort(lengths)[30]
     with pytest.raises(DataError, match="nobody in invented has the id 5"):
         weekly_for(run, 5, date(2026, 11, 23))
+
+
+def test_a_model_is_read_back_as_it_was_written(run, tmp_path):
+    write_run(run, tmp_path / "a", report=False)
+    model, shared = read_model(tmp_path / "a")
+    assert model == run.model
+    assert shared.hash() == run.shared.hash()
+
+
+def test_the_same_run_leaves_the_same_model_file(run, tmp_path):
+    for name in ("a", "b"):
+        write_run(run, tmp_path / name, report=False)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+
+
+def test_a_model_that_was_changed_or_cut_is_refused(run, tmp_path):
+    write_run(run, tmp_path / "a", report=False)
+    file = tmp_path / "a/model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4])
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        read_model(tmp_path / "a")
+    file.write_bytes(whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:])
+    with pytest.raises(DataError, match="hash"):
+        read_model(tmp_path / "a")
+    file.unlink()
+    with pytest.raises(DataNotFound, match="no model here"):
+        read_model(tmp_path / "a")
