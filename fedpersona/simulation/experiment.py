@@ -82,12 +82,12 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
     clock = _Stopwatch()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     model = create_model(config)  # before any data is read: a wrong name shows at once
-    with clock.measure("reading"):
-        if split is None:
-            narrator.stage(f"reading {config.dataset}")
+    if split is None:
+        narrator.stage(f"reading {config.dataset}")
+        with clock.measure("reading"):
             split = load_split(config)
-        serving = _serving(config, split)
-        measurement = Measurement(split, people_sample(split, config.evaluate_people, config.seed), config.seed)
+    serving = _serving(config, split)
+    measurement = Measurement(split, people_sample(split, config.evaluate_people, config.seed), config.seed)
     with clock.measure("training"):
         training = train(model, split.train, config, narrator)
     narrator.stage("choosing recency and discount on validation items, measuring on test items")
