@@ -53,6 +53,25 @@ def test_a_trainer_cannot_tell_which_items_are_held_out():
     assert record(split).model_hash == record(swapped).model_hash
 
 
+@pytest.mark.parametrize("model", ["popularity", "subspace", "ease", "ials"])
+def test_held_out_items_reach_neither_training_nor_queries_nor_floor_nor_ceilings(model):
+    """With the whole histories out of reach, every figure of every model is the same."""
+    split = hold_out(invent())
+    alone = Split(split.train, split.val, split.test)
+    options = {"model": model, "settings": {"dim": 3} if model in ("subspace", "ials") else {}, "ceiling": True}
+    seen, unseen = record(split, **options), record(alone, **options)
+    assert seen.model_hash == unseen.model_hash
+    for one, other in zip(seen.results, unseen.results, strict=True):
+        assert one.model_copy(update={"seconds": 0.0}) == other.model_copy(update={"seconds": 0.0})
+
+
+def test_every_compared_model_has_its_own_serving_chosen():
+    whole = record(ceiling=True)
+    for result in whole.results:
+        if result.role == "ceiling":
+            assert result.serving.val_ndcg == pytest.approx(result.val["ndcg@10"])
+
+
 def test_the_engine_changes_no_figure():
     one, other = record(engine="cohort"), record(engine="device")
     assert one.model_hash == other.model_hash

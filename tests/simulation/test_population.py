@@ -84,3 +84,15 @@ def test_nothing_of_a_history_shows_in_a_repr():
     for shown in (repr(split), repr(split.train)):
         assert shown.startswith(("Split(Population(invented: 60 people", "Population(invented: 60 people"))
         assert "array" not in shown
+
+
+def test_the_hash_of_the_data_covers_every_column():
+    base = build(weights=[1.0, 2.0, 3.0], times=[10, 20, 30])
+    changed = [
+        build(weights=[1.0, 2.0, 4.0], times=[10, 20, 30]),
+        build(weights=[1.0, 2.0, 3.0], times=[10, 20, 31]),
+        build(weights=[1.0, 2.0, 3.0]),
+        build(items=[1, 2, 0], weights=[1.0, 2.0, 3.0], times=[10, 20, 30]),
+        build(person_ids=[10, 12], weights=[1.0, 2.0, 3.0], times=[10, 20, 30]),
+    ]
+    assert len({base.data_hash, *(population.data_hash for population in changed)}) == 6

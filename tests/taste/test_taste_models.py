@@ -160,3 +160,9 @@ def test_no_private_vector_shows_in_a_repr(population):
     assert repr(private) == "Private(trained (3,), taste (3,))"
     assert repr(population.plays(0)).startswith("Plays(")
     assert str(population.plays(0).items[0]) + "," not in repr(population.plays(0))
+
+
+def test_the_gram_matrix_that_ials_sends_is_that_of_the_factors_as_devices_get_them(population):
+    _, shared = trained("ials", SMALL["ials"], population)
+    factors = shared["factors"].astype(float)
+    assert np.array_equal(shared["gram"], (factors.T @ factors).astype(np.float32))
