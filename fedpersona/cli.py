@@ -44,7 +44,9 @@ TableStyle = Literal["markdown", "latex"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, logs on stderr.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to leave the run in; by default a new one under runs/.")]
-Seed = Annotated[int, typer.Option(min=0, help="Another seed: another initial model, other cohorts and people.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Another seed: another initial model, other cohorts and people.")
+]
 Listener = Annotated[
     int | None,
     typer.Option(help="Show the weekly list of the person with this id, as the dataset numbers people; kept nowhere."),
@@ -339,6 +341,8 @@ def _setting(pair: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets a thousand deep
+        raise ConfigError(f"--set {name}: the value cannot be read; give a number or a word") from None
 
 
 def _word_or_number(option: str, value: str, words: tuple[str, ...], most: float) -> str | float:
@@ -360,7 +364,10 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"fedpersona: {sentence}", markup=False, highlight=False, style="red")
+    from fedpersona.simulation.narration import printable
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"fedpersona: {printable(sentence)}", markup=False, highlight=False, style="red")
     raise SystemExit(code)
 
 
@@ -381,7 +388,7 @@ def one_sentence(command: Callable[[], Any]) -> int:
         if code == _INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, click.Abort):
-        _fail("stopped; nothing was left under the run's name", 2)
+        _fail("stopped; a run's folder is there whole, or not at all", 2)
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "fedpersona"
         _fail(f"{error.format_message()} See '{place} --help'.", 2)
@@ -390,8 +397,10 @@ def one_sentence(command: Callable[[], Any]) -> int:
     except FedpersonaError as error:
         _fail(str(error), 2 if _mendable(error) else 1)
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has left
         raise SystemExit(1) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 2)
     except Exception as error:  # a bug of ours: one sentence, and how to see more
         if os.environ.get("FEDPERSONA_DEBUG", "") not in ("", "0"):
             raise

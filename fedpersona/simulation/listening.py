@@ -44,7 +44,7 @@ def weekly_for(run: Run, person_id: int | None, today: date) -> Listening:
         plays,
         train.catalogue,
         week=(year, week),
-        person_key=person_id,
+        person_key=position,
         explain=lambda row, history: run.model.explain(run.shared, row, history),
     )
     return Listening(person_id, (year, week), picks)

@@ -7,11 +7,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["Narrator", "Silence", "Terminal"]
+__all__ = ["Narrator", "Silence", "Terminal", "printable"]
 
 _SECONDS_BETWEEN_LINES = 5.0
+
+
+def printable(text: str) -> str:
+    """Return text on which no terminal acts: control characters are spelled out."""
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
 class Narrator(Protocol):
@@ -73,12 +79,13 @@ class Terminal:
 
     def stage(self, text: str) -> None:
         """Begin a new bar, or print a line."""
+        text = printable(text)
         self._text = text
         self._last_line = time.monotonic()
         if self.console.is_terminal:
-            self._bar.reset(self._task, description=text, total=None)
+            self._bar.reset(self._task, description=escape(text), total=None)
         else:
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, markup=False)
 
     def progress(self, done: int, total: int) -> None:
         """Move the bar; without a terminal, print a line every few seconds."""
@@ -86,8 +93,8 @@ class Terminal:
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES and done < total:
             self._last_line = time.monotonic()
-            self.console.print(f"{self._text}: {done:,} of {total:,}", highlight=False)
+            self.console.print(f"{self._text}: {done:,} of {total:,}", highlight=False, markup=False)
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        self.console.print(text, highlight=False)
+        self.console.print(printable(text), highlight=False, markup=False)

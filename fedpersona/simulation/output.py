@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,7 +122,21 @@ def _beside(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{folder}: could not be written whole ({error.strerror}); nothing was left there") from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with _uninterrupted():
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back further requests to stop while half-written files are taken away."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _umask() -> int:

@@ -39,7 +39,7 @@ class RunConfig(_Frozen):
     ring_bits: Literal[32, 64] | None = None
     behaviour: Behaviour = Behaviour()
     engine: str = "cohort"
-    recency: Literal["auto", "off"] | Annotated[float, Field(gt=0)] = "auto"
+    recency: Literal["auto", "off"] | Annotated[float, Field(ge=1e-3)] = "auto"
     """Half-life of plays in the device's query, in items; ``auto`` chooses on validation items."""
     discount: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     """Popularity discount on the device; ``auto`` chooses on validation items."""

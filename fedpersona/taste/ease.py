@@ -36,7 +36,7 @@ class Ease(TasteModel):
     """At most: one suffices where the head holds the whole catalogue, and one alone only counts where it does not."""
     head: int = Field(5000, ge=1, le=30_000)
     """Items with the most listeners that the linear model covers."""
-    ridge: float = Field(100.0, gt=0)
+    ridge: float = Field(100.0, ge=1e-6, le=1e12)
     """Added to the diagonal of the Gram matrix: Steck's λ."""
 
     def init(self, catalogue: Catalogue, seed: int) -> Shared:

@@ -38,13 +38,13 @@ class IALS(TasteModel):
     rounds: int = Field(4, ge=1, le=1000)
     dim: int = Field(64, ge=1, le=1024)
     """Dimensions of the factors."""
-    unseen: float = Field(600.0, gt=0)
+    unseen: float = Field(600.0, ge=1e-3, le=1e9)
     """Total weight of all that a person has not played: each item gets ``unseen / items`` (the α of the papers)."""
-    ridge: float = Field(0.01, gt=0)
+    ridge: float = Field(0.01, ge=1e-6, le=1e6)
     """Regularisation, scaled by how often an item or a person occurs: the λ of the papers."""
-    spread: float = Field(1.0, gt=0)
+    spread: float = Field(1.0, ge=1e-6, le=1e3)
     """Standard deviation of the initial factors times the root of ``dim``."""
-    clip: float = Field(4.0, gt=0)
+    clip: float = Field(4.0, ge=1e-6, le=1e6)
     """A device's vector is shortened to this length before it is added."""
 
     def init(self, catalogue: Catalogue, seed: int) -> Shared:

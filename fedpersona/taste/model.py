@@ -82,7 +82,7 @@ class TasteModel(BaseModel, ABC):
 
     rounds: int = Field(1, ge=1, le=1000)
     """Secure sums that training takes."""
-    recency: float | None = Field(None, gt=0)
+    recency: float | None = Field(None, ge=1e-3)
     """Half-life of a play in the device's query, counted in items played since; None weighs all plays alike.
 
     Takes effect where a history carries times.

@@ -38,9 +38,9 @@ class Subspace(TasteModel):
     """Dimensions of the space; at most a twelfth of the catalogue is used."""
     alpha: float = Field(0.4, ge=0, le=1)
     """How much the fame of an item is taken out before the space is fitted."""
-    shrinkage: float = Field(1.0, ge=0)
+    shrinkage: float = Field(1.0, ge=0, le=1e9)
     """Ridge on weak directions, in units of the median strength: direction j counts s_j / (s_j + ridge)."""
-    clip: float = Field(16.0, gt=0)
+    clip: float = Field(16.0, ge=1e-6, le=1e6)
     """A device's projection is shortened to this length; none of the project's data sets reaches it."""
 
     def used_dim(self, items: int) -> int:

@@ -172,6 +172,17 @@ def test_the_examples_of_the_help_work_one_after_another(command, tmp_path):
         (["simulate", "synthetic", "--discount", "7", *TINY], "from 0 to 1"),
         (["simulate", "synthetic", "--set", "discount=0.2"], "--discount"),
         (["simulate", "synthetic", "--available", "0"], "available"),
+        (["simulate", "synthetic", "--seed", str(2**63)], "seed"),
+        (["demo", "--seed", str(2**63)], "seed"),
+        (["simulate", "synthetic", "--set", "dim=" + "9" * 5000], "cannot be read"),
+        (["simulate", "synthetic", "--set", "dim=" + "[" * 5000], "cannot be read"),
+        (["simulate", "synthetic", "--set", "clip=1e-200"], "'clip'"),
+        (["simulate", "synthetic", "--model", "ials", "--set", "spread=1e300"], "'spread'"),
+        (["simulate", "a" * 5000], "name too long"),
+        (["simulate", "/dev/zero"], "/dev/zero"),
+        (["simulate", "lastfm-2k", "--data", "a" * 5000], "name too long"),
+        (["compare", "a" * 5000], "name too long"),
+        (["simulate", "no\x1b[31msuch.npz"], r"no\x1b[31msuch.npz"),
         (["simulate", "synthetic", "--cohort", "500", *TINY], "cohort of 500"),
         (["simulate", "synthetic", "--min-count", "151", *TINY], "min_count"),
         (["simulate", "synthetic", "--ring-bits", "16"], "ring-bits"),
@@ -191,9 +202,10 @@ def test_bad_input_gets_one_sentence_and_exit_code_two(command, tmp_path, argume
     code, out, err = command(*arguments)
     assert code == 2, err
     assert out == ""
+    assert "\x1b" not in err
     sentence = [line for line in err.splitlines() if line.startswith("fedpersona: ")]
     assert len(sentence) == 1
-    assert complaint in sentence[0]
+    assert complaint in sentence[0].replace("File name", "name")
     assert "Traceback" not in err
     assert not list(tmp_path.glob("runs/*")), "nothing may be left under the run's final name"
     assert not list(tmp_path.glob("runs/.*")), "nothing half-written may be left beside it"
@@ -278,7 +290,7 @@ def test_a_run_that_is_stopped_leaves_nothing_and_says_so(tmp_path, number):
     running.send_signal(number)
     rest = running.communicate(timeout=60)[1]
     assert running.returncode == 2
-    assert "stopped; nothing was left" in rest
+    assert "stopped; a run's folder is there whole, or not at all" in rest
     assert "Traceback" not in rest
     assert not list((tmp_path / "runs").iterdir())
 

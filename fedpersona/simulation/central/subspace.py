@@ -27,7 +27,7 @@ class CentralSubspace(LinearScorer):
         self.basis = basis
         self.strength = strength
         fame = np.maximum(listeners, 1.0)[:, None]
-        shrunk = strength / (strength + shrinkage * np.median(strength))
+        shrunk = strength / np.maximum(strength + shrinkage * np.median(strength), 1e-300)
         super().__init__(basis * fame**-alpha, basis * shrunk * fame**alpha, listeners.astype(np.float64))
 
 

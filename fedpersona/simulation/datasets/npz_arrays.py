@@ -34,6 +34,8 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         DataNotFound: there is no such file.
         DataError: it is a folder, no ``.npz`` file, truncated, or an array in it is damaged or holds objects.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError("is no ordinary file: name an .npz file", path=path)
     if path.is_dir():
         raise DataError("is a folder: name an .npz file in it, or a dataset with the folder as --data", path=path)
     try:
