@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from fedpersona.errors import ConfigError, DataError, DataNotFound, OutputError
 from fedpersona.simulation.experiment import Run
@@ -58,13 +58,12 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
         (partial / "run.json").write_text(run.record.model_dump_json(indent=2) + "\n")
         figures: dict[str, Any] = {"person_ids": run.evaluation.people, **run.evaluation.per_person}
         np.savez(partial / "per_person.npz", **figures)
-        save_file(
+        model = save(
             {name: np.ascontiguousarray(array) for name, array in run.shared.arrays.items()},
-            partial / "model.safetensors",
             # One key: several would be written in an order that changes from process to process.
             metadata={_HEADER: json.dumps(_header(run))},
         )
-        (partial / "model.safetensors").chmod(0o666 & ~_umask())  # the library writes it for the owner alone
+        (partial / "model.safetensors").write_bytes(model)
         if report:
             from fedpersona.simulation.report import write_report  # matplotlib: only where something is drawn
 
@@ -120,7 +119,9 @@ def _beside(folder: Path) -> Iterator[Path]:
     try:
         yield partial
     except OSError as error:
-        raise OutputError(f"{folder}: could not be written whole ({error.strerror}); nothing was left there") from None
+        raise OutputError(
+            f"{folder}: could not be written whole ({error.strerror}); nothing of this run was left"
+        ) from None
     finally:
         with _uninterrupted():
             shutil.rmtree(partial, ignore_errors=True)

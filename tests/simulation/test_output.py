@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,3 +155,25 @@ def test_a_model_that_was_changed_or_cut_is_refused(run, tmp_path):
     file.unlink()
     with pytest.raises(DataNotFound, match="no model here"):
         read_model(tmp_path / "a")
+
+
+def test_two_runs_that_want_one_folder_do_not_mix(run, tmp_path, monkeypatch):
+    from fedpersona.simulation import report
+
+    monkeypatch.setattr(report, "write_report", lambda *_: write_run(run, tmp_path / "a", report=False))
+    with pytest.raises(OutputError, match="nothing of this run was left"):
+        write_run(run, tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert read_record(tmp_path / "a") == run.record
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_under_the_model_file_is_one_sentence(run, tmp_path, monkeypatch):
+    def full(self, data):
+        with Path("/dev/full").open("wb", buffering=0) as device:
+            return device.write(data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_run(run, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
