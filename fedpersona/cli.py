@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 import fedpersona
-from fedpersona.errors import ConfigError, FedpersonaError, InputError, RoundFailed, SumOverflow, UnknownName
+from fedpersona.errors import ConfigError, DataError, FedpersonaError, InputError, RoundFailed, SumOverflow, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,8 +148,9 @@ def simulate(
 
     With a run.json only --listener, --out, --workers, --data and --json may be given.
     """
+    question: str | None = None
     if dataset.endswith(".json") or (Path(dataset) / "run.json").is_file():
-        config = _recorded(context, Path(dataset))
+        config, question = _recorded(context, Path(dataset))
     else:
         settings = dict(_setting(pair) for pair in setting or ())
         if rounds is not None:
@@ -173,7 +174,7 @@ def simulate(
             ceiling=ceiling,
             workers=workers,
         )
-    _run(config, out, as_json=as_json, listener=listener, show_list=listener is not None)
+    _run(config, out, as_json=as_json, listener=listener, show_list=listener is not None, question=question)
 
 
 @app.command()
@@ -212,7 +213,15 @@ def doctor(
         Console().print(findings_table(findings))
 
 
-def _run(config: RunConfig, out: Path | None, *, as_json: bool, listener: int | None, show_list: bool) -> None:
+def _run(
+    config: RunConfig,
+    out: Path | None,
+    *,
+    as_json: bool,
+    listener: int | None,
+    show_list: bool,
+    question: str | None = None,
+) -> None:
     """Run, leave the folder, and print what a person or a machine wants to know."""
     from fedpersona.simulation import load_split
     from fedpersona.simulation import simulate as run_experiment
@@ -227,6 +236,8 @@ def _run(config: RunConfig, out: Path | None, *, as_json: bool, listener: int | 
     with Terminal(Console(stderr=True)) as narrator:
         narrator.stage(f"reading {config.dataset}")
         split = load_split(config)
+        if question is not None and split.question != question:
+            raise DataError("the data are not those of the recorded run any more", path=config.dataset)
         if listener is not None:
             split.train.person(listener)  # a wrong id shows before any training
         run = run_experiment(config, narrator, split)
@@ -256,15 +267,14 @@ def _print_run(run: Run, folder: Path, listening: Listening | None) -> None:
         )
         for result in run.record.results
     ]
-    console.print(
-        f"\n{data.name}: {data.people:,} devices, {data.items:,} {data.kind}s, measured on {data.kind}s held back"
-    )
+    facts = f"{data.people:,} devices, {data.items:,} {data.kind}s; measured on what was held back"
+    console.print(f"\n{data.name}: {facts}", markup=False)
     console.print(metrics_table(rows))
     if listening is not None:
         year, week = listening.week
         console.print(weekly_table(listening.picks, run.split.catalogue, f"Listener {listening.person_id}"))
         console.print(f"Week {week} of {year}: nothing on it was ever played by this listener.\n")
-    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _summary(run: Run, folder: Path, listening: Listening | None) -> dict[str, Any]:
@@ -316,8 +326,8 @@ def _config(**values: Any) -> RunConfig:
         ) from None
 
 
-def _recorded(context: typer.Context, path: Path) -> RunConfig:
-    """Return the configuration of a run that is to be made again; nothing of it may be changed."""
+def _recorded(context: typer.Context, path: Path) -> tuple[RunConfig, str]:
+    """Return the configuration of a run that is to be made again, unchanged, and the question its data asked."""
     from fedpersona.simulation import read_record
 
     given = [
@@ -329,8 +339,9 @@ def _recorded(context: typer.Context, path: Path) -> RunConfig:
     if given:
         option = {"setting": "set", "ceiling": "no-ceiling"}.get(given[0], given[0].replace("_", "-"))
         raise ConfigError(f"{path} holds a whole configuration: leave out --{option} to make that run again")
-    config = read_record(path).config
-    return config.model_copy(update={"workers": context.params["workers"]})
+    record = read_record(path)
+    moved = {} if context.params["data"] is None else {"data": str(context.params["data"])}
+    return record.config.model_copy(update={"workers": context.params["workers"], **moved}), record.data.question
 
 
 def _setting(pair: str) -> tuple[str, Any]:

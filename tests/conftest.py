@@ -13,7 +13,12 @@ import pytest
 from fedpersona.catalogue import Catalogue
 from fedpersona.simulation.population import Population, Split
 
-os.environ.pop("FEDPERSONA_DATA", None)  # no test may depend on what a machine happens to have
+
+@pytest.fixture(autouse=True)
+def no_real_data(request, monkeypatch):
+    """No test may depend on what a machine happens to have, but those that ask for real data."""
+    if request.node.get_closest_marker("real_data") is None:
+        monkeypatch.delenv("FEDPERSONA_DATA", raising=False)
 
 
 def invent(people: int = 60, items: int = 40, *, seed: int = 1, timed: bool = True) -> Population:

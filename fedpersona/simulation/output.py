@@ -42,6 +42,8 @@ def check_writable(folder: Path) -> None:
     Raises:
         OutputError: the folder is there already and not empty, or cannot be made.
     """
+    if folder.is_symlink() or folder.name in ("", ".."):
+        raise OutputError(f"{folder}: name a new folder with --out, not a link or the folder you are in")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is there already; name another folder with --out, or move it away")
     with _beside(folder):

@@ -80,6 +80,32 @@ def test_the_same_run_json_run_again_gives_the_same_numbers_to_the_bit(command):
     assert one == two
 
 
+def test_a_recorded_run_on_data_that_have_changed_is_refused(command):
+    save_split("split.npz")
+    assert command("simulate", "split.npz", "--set", "dim=3", "--no-ceiling", "--out", "a")[0] == 0
+    other = hold_out(invent())
+    save_split("split.npz", test_i=other.val.astype(np.int64), val_i=other.test.astype(np.int64))
+    code, _, err = command("simulate", "a")
+    assert code == 2
+    assert "split.npz: the data are not those of the recorded run any more" in err
+
+
+def test_paths_that_look_like_markup_are_paths(command, tmp_path):
+    code, out, err = command("simulate", save_split("q[x].npz"), "--set", "dim=3", "--no-ceiling", "--out", "o[red]z")
+    assert code == 0, err
+    assert "o[red]z/report.html" in out
+    assert (tmp_path / "o[red]z/report.html").is_file()
+
+
+def test_a_link_is_no_new_folder_and_is_refused_before_any_work(command, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    for out in ("link", "."):
+        code, _, err = command("simulate", "synthetic", *TINY, "--out", out)
+        assert code == 2
+        assert "round" not in err
+
+
 def test_nothing_of_a_recorded_run_may_be_changed(command):
     assert command("simulate", "synthetic", *TINY, "--out", "a", "--no-ceiling", "--json")[0] == 0
     code, _, err = command("simulate", "a", "--seed", "3")

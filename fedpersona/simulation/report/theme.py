@@ -6,7 +6,7 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -134,15 +134,25 @@ def drawing(figure: Figure, name: str, alt: str, tooltips: dict[str, list[str]] 
     raw = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
     raw = re.sub(r"\s*<!--.*?-->", "", raw, flags=re.DOTALL)
     raw = re.sub(r'(<g id="label\d+">.*?<text style=")', rf"\1{_HALO}", raw, flags=re.DOTALL)
-    raw = re.sub(r"(font: (?:\w+ )?[\d.]+px |font-family: )[^;\"]+", rf"\1{_FONTS}", raw)
-    raw = re.sub(r"<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', raw, count=1)
+    raw = _in_tags(r"(font: (?:\w+ )?[\d.]+px |font-family: )[^;\"]+", rf"\1{_FONTS}", raw)
     inline = raw[raw.index("<svg") :]
-    inline = re.sub(r'(id="|"#|url\(#)', rf"\1{name}-", inline)
+    inline = _in_tags(r'( id="|"#|url\(#)', rf"\1{name}-", inline)
     inline = re.sub(r'(<svg [^>]*?)width="[\d.]+pt" height="[\d.]+pt"', r"\1", inline, count=1)
-    inline = re.sub(r"#[0-9a-f]{6}\b", _variable, inline)
+    inline = _in_tags(r"#[0-9a-f]{6}\b", _variable, inline)
+    raw, inline = (_described(svg, alt) for svg in (raw, inline))
     for gid, texts in (tooltips or {}).items():
         inline = _with_tooltips(inline, f"{name}-{gid}", texts)
     return Drawing(name, alt, raw, inline)
+
+
+def _in_tags(pattern: str, replacement: str | Callable[[re.Match[str]], str], svg: str) -> str:
+    """Replace inside tags only: words between them come from data, and stay as they are."""
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(pattern, replacement, tag.group()), svg)
+
+
+def _described(svg: str, alt: str) -> str:
+    label = f'<svg role="img" aria-label="{html.escape(alt)}" '
+    return svg.replace("<svg ", label, 1)
 
 
 _ROLES = {light: role for role, (light, _) in COLOURS.items()}

@@ -7,6 +7,8 @@ import pytest
 
 from fedpersona.simulation import datasets
 
+pytestmark = pytest.mark.real_data
+
 
 def test_lastfm_2k_splits_as_the_fixed_split_has_it():
     if datasets.available()["lastfm-2k"] is None:
