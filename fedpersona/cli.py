@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fedpersona.simulation import Run, RunConfig
     from fedpersona.simulation.listening import Listening
+    from fedpersona.simulation.record import DataFacts
 
 __all__ = ["app", "main", "one_sentence"]
 
@@ -148,9 +149,9 @@ def simulate(
 
     With a run.json only --listener, --out, --workers, --data and --json may be given.
     """
-    question: str | None = None
+    recorded: DataFacts | None = None
     if dataset.endswith(".json") or (Path(dataset) / "run.json").is_file():
-        config, question = _recorded(context, Path(dataset))
+        config, recorded = _recorded(context, Path(dataset))
     else:
         settings = dict(_setting(pair) for pair in setting or ())
         if rounds is not None:
@@ -174,7 +175,7 @@ def simulate(
             ceiling=ceiling,
             workers=workers,
         )
-    _run(config, out, as_json=as_json, listener=listener, show_list=listener is not None, question=question)
+    _run(config, out, as_json=as_json, listener=listener, show_list=listener is not None, recorded=recorded)
 
 
 @app.command()
@@ -220,7 +221,7 @@ def _run(
     as_json: bool,
     listener: int | None,
     show_list: bool,
-    question: str | None = None,
+    recorded: DataFacts | None = None,
 ) -> None:
     """Run, leave the folder, and print what a person or a machine wants to know."""
     from fedpersona.simulation import load_split
@@ -236,7 +237,7 @@ def _run(
     with Terminal(Console(stderr=True)) as narrator:
         narrator.stage(f"reading {config.dataset}")
         split = load_split(config)
-        if question is not None and split.question != question:
+        if recorded is not None and (split.question, split.train.data_hash) != (recorded.question, recorded.hash):
             raise DataError("the data are not those of the recorded run any more", path=config.dataset)
         if listener is not None:
             split.train.person(listener)  # a wrong id shows before any training
@@ -326,8 +327,8 @@ def _config(**values: Any) -> RunConfig:
         ) from None
 
 
-def _recorded(context: typer.Context, path: Path) -> tuple[RunConfig, str]:
-    """Return the configuration of a run that is to be made again, unchanged, and the question its data asked."""
+def _recorded(context: typer.Context, path: Path) -> tuple[RunConfig, DataFacts]:
+    """Return the configuration of a run that is to be made again, unchanged, and what it learned from."""
     from fedpersona.simulation import read_record
 
     given = [
@@ -341,7 +342,7 @@ def _recorded(context: typer.Context, path: Path) -> tuple[RunConfig, str]:
         raise ConfigError(f"{path} holds a whole configuration: leave out --{option} to make that run again")
     record = read_record(path)
     moved = {} if context.params["data"] is None else {"data": str(context.params["data"])}
-    return record.config.model_copy(update={"workers": context.params["workers"], **moved}), record.data.question
+    return record.config.model_copy(update={"workers": context.params["workers"], **moved}), record.data
 
 
 def _setting(pair: str) -> tuple[str, Any]:
