@@ -29,6 +29,11 @@ class Catalogue:
     """The tags of each item, most telling first; empty where there are none."""
     kind: str = "track"
     """What an item is, in the singular: ``track``, ``artist``, ``film``, ``item``."""
+    links: tuple[tuple[str, ...], ...] = ()
+    """What others call each item, to match histories by: ``mbid:…`` (MusicBrainz) and ``spotify:track:…``.
+
+    One tuple an item, or none at all where nothing is known.
+    """
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -36,6 +41,8 @@ class Catalogue:
         for name, column in (("titles", self.titles), ("artists", self.artists), ("tags", self.tags)):
             if len(column) != len(self.ids):
                 raise DataError(f"{len(self.ids)} ids but {len(column)} {name}", place="catalogue")
+        if self.links and len(self.links) != len(self.ids):
+            raise DataError(f"{len(self.ids)} ids but {len(self.links)} links", place="catalogue")
         if len(self._rows) != len(self.ids):
             raise DataError("an item id appears twice", place="catalogue")
 
@@ -54,8 +61,9 @@ class Catalogue:
         artists: Sequence[str] | None = None,
         tags: Sequence[Iterable[str]] | None = None,
         kind: str = "item",
+        links: Sequence[Iterable[str]] | None = None,
     ) -> Catalogue:
-        """Make a catalogue; titles default to ``kind`` and id, artists and tags to nothing."""
+        """Make a catalogue; titles default to ``kind`` and id, artists, tags and links to nothing."""
         ids = tuple(ids)
         return cls(
             ids=ids,
@@ -63,6 +71,7 @@ class Catalogue:
             artists=tuple(artists) if artists is not None else ("",) * len(ids),
             tags=tuple(tuple(t) for t in tags) if tags is not None else ((),) * len(ids),
             kind=kind,
+            links=tuple(tuple(names) for names in links) if links is not None else (),
         )
 
     @cached_property
@@ -71,10 +80,12 @@ class Catalogue:
 
     @cached_property
     def version(self) -> str:
-        """SHA-256 over the kind and every item's id, title, artist and tags, in hexadecimal."""
+        """SHA-256 over the kind and every item's id, title, artist, tags and links, in hexadecimal."""
         digest = hashlib.sha256(f"fedpersona catalogue 1\x1d{self.kind}\x1d".encode())
         for item, title, artist, tags in zip(self.ids, self.titles, self.artists, self.tags, strict=True):
             digest.update("\x1f".join((item, title, artist, *tags)).encode() + b"\x1e")
+        for names in self.links:
+            digest.update("\x1f".join(names).encode() + b"\x1d")
         return digest.hexdigest()
 
     def row(self, item: str) -> int:

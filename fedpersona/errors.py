@@ -6,10 +6,29 @@
     ├── InputError                 a person can mend it; the command line exits with 2
     │   ├── DataError              a file or an array that is not what it should be
     │   │   ├── DataNotFound       nothing is there to read
-    │   │   └── SplitError         a train/validation/test split that would mislead
+    │   │   ├── SplitError         a train/validation/test split that would mislead
+    │   │   ├── UnsafeArchive      a zip that would unpack to more than it should, or elsewhere
+    │   │   ├── SignatureInvalid   a signed file that was changed, or signed by another key
+    │   │   └── NoKnownItem        a history of which the catalogue knows nothing
     │   ├── ConfigError            a setting or an option out of its range
     │   │   └── UnknownName        a model, dataset or option that does not exist
-    │   └── OutputError            a place that cannot be written
+    │   ├── OutputError            a place that cannot be written
+    │   ├── DeviceError            what a person's device keeps, or cannot open
+    │   │   ├── DeviceClosed       closed or forgotten: nothing is left to use
+    │   │   ├── KeyUnavailable     no keyring and no passphrase, or a key that cannot be read
+    │   │   ├── WrongKey           a key or passphrase that does not open this vault
+    │   │   ├── VaultDamaged       stored bytes that are not those that were written
+    │   │   ├── VaultTooNew        a vault that a newer version wrote
+    │   │   ├── VaultBusy          a vault that another process held for too long
+    │   │   ├── DiskFull           no room to write; what was there before is whole
+    │   │   └── ChainBroken        a ledger or consent entry that was changed, removed or moved
+    │   └── ServerUnreachable      no server answers at an address
+    ├── Refusal                    the device's own no: nothing of its owner's was sent
+    │   ├── ConsentMissing         the owner has not said yes, has said no, or must be asked again
+    │   ├── BelowFloor             a plan that asks for less care than the owner's policy
+    │   ├── PlanRefused            a plan, model or message that is not what it should be
+    │   ├── ClockUnsure            a clock that jumped, so that nothing that counts time can be trusted
+    │   └── Stopped                stopped half-way, by a withdrawal or by the app
     ├── WireError                  something that must not cross the wall, or does not fit
     │   ├── LayoutMismatch         an update that is not of the declared layout
     │   ├── BoundExceeded          a contribution above its declared bound
@@ -27,21 +46,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "BelowFloor",
     "BoundExceeded",
+    "ChainBroken",
+    "ClockUnsure",
     "CohortTooSmall",
     "ConfigError",
+    "ConsentMissing",
     "DataError",
     "DataNotFound",
+    "DeviceClosed",
+    "DeviceError",
+    "DiskFull",
     "FedpersonaError",
     "InputError",
+    "KeyUnavailable",
     "LayoutMismatch",
+    "NoKnownItem",
     "NonFiniteScore",
     "OutputError",
+    "PlanRefused",
+    "Refusal",
     "RoundFailed",
+    "ServerUnreachable",
+    "SignatureInvalid",
     "SplitError",
+    "Stopped",
     "SumOverflow",
     "UnknownName",
+    "UnsafeArchive",
+    "VaultBusy",
+    "VaultDamaged",
+    "VaultTooNew",
     "WireError",
+    "WrongKey",
 ]
 
 
@@ -77,6 +115,18 @@ class SplitError(DataError):
     """A train/validation/test split that would mislead whoever reads its figures."""
 
 
+class UnsafeArchive(DataError):
+    """A zip that would unpack to more than it should, or to another place."""
+
+
+class SignatureInvalid(DataError):
+    """A signed file that was changed since, or that another key signed."""
+
+
+class NoKnownItem(DataError):
+    """A history of which the catalogue knows nothing: there is nothing to learn from it yet."""
+
+
 class ConfigError(InputError):
     """A setting or an option out of its range."""
 
@@ -92,6 +142,84 @@ class UnknownName(ConfigError):
 
 class OutputError(InputError):
     """A place that cannot be written."""
+
+
+class DeviceError(InputError):
+    """What a person's device keeps, or cannot open."""
+
+
+class DeviceClosed(DeviceError):
+    """The device was closed or forgotten: nothing is left to use."""
+
+
+class KeyUnavailable(DeviceError):
+    """There is no keyring and no passphrase, or the key cannot be read."""
+
+
+class WrongKey(DeviceError):
+    """The key or passphrase does not open this vault."""
+
+
+class VaultDamaged(DeviceError):
+    """Stored bytes are not those that were written."""
+
+
+class VaultTooNew(DeviceError):
+    """A newer version of fedpersona wrote this vault."""
+
+
+class VaultBusy(DeviceError):
+    """Another process held the vault for too long."""
+
+
+class DiskFull(DeviceError):
+    """There is no room to write; what was committed before is whole."""
+
+
+class ChainBroken(DeviceError):
+    """An entry of a hash chain was changed, removed or moved.
+
+    Args:
+        chain: ``ledger`` or ``consent``.
+        number: the first entry that does not fit, counted from 1.
+        problem: what is wrong with it.
+    """
+
+    def __init__(self, chain: str, number: int, problem: str) -> None:
+        super().__init__(
+            f"{chain}: entry {number} {problem}; nothing more is sent from here. "
+            "Keep a copy with 'export', then 'forget' to begin anew."
+        )
+        self.chain = chain
+        self.number = number
+
+
+class ServerUnreachable(InputError):
+    """No server answers at an address."""
+
+
+class Refusal(FedpersonaError):
+    """The device's own no: nothing of its owner's was sent, and the ledger says why."""
+
+
+class ConsentMissing(Refusal):
+    """The owner has not said yes, has said no, or must be asked again."""
+
+
+class BelowFloor(Refusal):
+    """A plan asks for less care than the owner's policy demands."""
+
+
+class PlanRefused(Refusal):
+    """A plan, a shared model or a roster is not what it should be."""
+
+
+class ClockUnsure(Refusal):
+    """The clock jumped, so that nothing that counts time can be trusted until it has settled."""
+
+
+class Stopped(Refusal):
+    """Stopped half-way, by a withdrawal or by the app; what was queued was destroyed."""
 
 
 class WireError(FedpersonaError):
