@@ -58,6 +58,9 @@ class Coordinator:
         min_count: fewest devices whose sum may be released.
         seed: keys the initial model and the choice of cohorts.
         ring_bits: 32 or 64; by default the smallest that keeps 16 bits an entry.
+        clip: longest update of a device; None where only its entries are bounded.
+        masked: whether devices are asked to mask their updates.
+        run: names the training run.
     """
 
     def __init__(
@@ -70,6 +73,9 @@ class Coordinator:
         min_count: int,
         seed: int,
         ring_bits: int | None = None,
+        clip: float | None = None,
+        masked: bool = False,
+        run: str = "",
     ) -> None:
         self.model = model
         self.catalogue = catalogue
@@ -77,6 +83,9 @@ class Coordinator:
         self.cohort = cohort
         self.min_count = min_count
         self.seed = seed
+        self.clip = clip
+        self.masked = masked
+        self.run_id = run
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
         with threadpool_limits(1):
             self.shared = model.init(catalogue, seed)
@@ -90,6 +99,12 @@ class Coordinator:
             min_count=self.min_count,
             ring_bits=self.ring_bits,
             seed=self.seed,
+            run=self.run_id,
+            catalogue=self.catalogue.version,
+            shared_hash=self.shared.hash(),
+            settings=tuple(sorted(self.model.model_dump().items())),
+            clip=self.clip,
+            masked=self.masked,
         )
 
     def run_round(self) -> RoundReport:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from fedpersona.errors import BoundExceeded, SumOverflow
 from fedpersona.wire.layout import Layout
+from fedpersona.wire.message import Words, word_type
 from fedpersona.wire.update import Update
 
 __all__ = ["FixedPoint", "smallest_ring"]
+
+_BLOCK = 1 << 16
 
 _LEAST_BITS = 16
 """Bits that the largest entry of one device keeps at least, when the ring is chosen by itself."""
@@ -69,6 +72,33 @@ class FixedPoint:
         """Check an update against the layout and encode all of it."""
         update.check(self.layout)
         return {name: self.encode(name, update[name]) for name in self.layout.names}
+
+    def encode_words(self, update: Update) -> Words:
+        """Encode a checked update as words of the ring, all arrays one after another, shape (size,).
+
+        A block at a time: beside the result it takes little memory.
+
+        Raises:
+            BoundExceeded: an entry is not finite, or larger than its layout allows.
+        """
+        words: Words = np.empty(self.layout.size, word_type(self.ring_bits))
+        place = 0
+        for name in self.layout.names:
+            flat = update[name].reshape(-1)
+            for start in range(0, flat.size, _BLOCK):
+                block = self.encode(name, flat[start : start + _BLOCK])
+                words[place : place + block.size] = block.astype(words.dtype)  # negative numbers wrap around
+                place += block.size
+        return words
+
+    def decode_words(self, total: Words) -> Update:
+        """Turn the words of a sum back into numbers."""
+        signed = total.view(f"<i{total.itemsize}").astype(np.int64)
+        arrays, place = {}, 0
+        for spec in self.layout.arrays:
+            arrays[spec.name] = signed[place : place + spec.size].reshape(spec.shape)
+            place += spec.size
+        return self.decode(arrays)
 
     def zeros(self) -> dict[str, NDArray[np.int64]]:
         """Return the empty sum."""

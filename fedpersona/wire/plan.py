@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import NoneType
+from typing import Any, TypeAlias
 
-from fedpersona.errors import ConfigError
+from fedpersona.errors import ConfigError, PlanRefused
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "Setting"]
+
+Setting: TypeAlias = "str | int | float | bool | None"
+
+_LARGEST = 65_536  # bytes of an encoded plan; ours have a few hundred
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "model": (str,),
+    "round_number": (int,),
+    "cohort": (int,),
+    "min_count": (int,),
+    "ring_bits": (int,),
+    "seed": (int,),
+    "run": (str,),
+    "catalogue": (str,),
+    "shared_hash": (str,),
+    "settings": (list,),
+    "clip": (float, int, NoneType),
+    "epsilon": (float, int, NoneType),
+    "masked": (bool,),
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +50,20 @@ class Plan:
     """Sums are taken modulo two to this power: 32 or 64."""
     seed: int
     """Keys the choice of the cohort."""
+    run: str = ""
+    """Which training run the round belongs to."""
+    catalogue: str = ""
+    """Version of the catalogue whose rows the update has."""
+    shared_hash: str = ""
+    """Hash of the shared model that the update starts from."""
+    settings: tuple[tuple[str, Setting], ...] = ()
+    """The model's settings by name, in alphabetical order."""
+    clip: float | None = None
+    """Longest update, in the norm of :mod:`fedpersona.privacy.clipping`; None where only its entries are bounded."""
+    epsilon: float | None = None
+    """What the round costs a person in differential privacy; None where it promises none."""
+    masked: bool = False
+    """Whether the update is masked, so that only a sum can be read."""
 
     def __post_init__(self) -> None:
         if self.round_number < 1:
@@ -35,3 +74,45 @@ class Plan:
             raise ConfigError(f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}")
         if self.ring_bits not in (32, 64):
             raise ConfigError(f"sums are taken modulo 2^32 or 2^64, not 2^{self.ring_bits}")
+        for name in ("clip", "epsilon"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be positive and finite, not {value}")
+
+    def encode(self) -> bytes:
+        """Return the plan as canonical JSON: sorted keys, no spaces, ASCII."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    def hash(self) -> str:
+        """SHA-256 of the encoded plan, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Plan:
+        """Read a plan that came over the wire.
+
+        Raises:
+            PlanRefused: it is not JSON, is too long, misses a field, has another, or one out of its range.
+        """
+        if len(data) > _LARGEST:
+            raise PlanRefused(f"the server's plan has {len(data):,} bytes; no plan has more than {_LARGEST:,}")
+        try:
+            found = json.loads(data)
+            if not isinstance(found, dict) or set(found) != {field.name for field in fields(cls)}:
+                raise PlanRefused("the server's plan has not the fields of a plan")
+            for name, kinds in _TYPES.items():
+                if type(found[name]) not in kinds:
+                    raise PlanRefused(f"the server's plan: '{name}' is of the wrong type")
+            return cls(**{**found, "settings": tuple(_setting(pair) for pair in found["settings"])})
+        except (ValueError, RecursionError):
+            raise PlanRefused("the server's plan cannot be read") from None
+        except ConfigError as error:
+            raise PlanRefused(f"the server's plan: {error}") from None
+
+
+def _setting(pair: Any) -> tuple[str, Setting]:
+    if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str):
+        name, value = pair
+        if value is None or type(value) in (str, int, float, bool):
+            return name, value
+    raise PlanRefused("the server's plan: a setting is not a name with one value")

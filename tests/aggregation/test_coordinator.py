@@ -34,7 +34,19 @@ def test_a_round_folds_the_sum_in_and_says_what_it_cost():
     assert np.array_equal(running.shared["listeners"], [1, 2, 3])
     assert running.shared.round_number == report.round_number == 1
     assert (report.answered, report.bytes_up, report.bytes_down) == (5, 12, 12)
-    assert collector.plans == [Plan("popularity", 1, 10, 3, 32, 1)]
+    assert collector.plans == [
+        Plan(
+            "popularity",
+            1,
+            10,
+            3,
+            32,
+            1,
+            catalogue=CATALOGUE.version,
+            shared_hash=Popularity().init(CATALOGUE, 1).hash(),
+            settings=(("discount", 0.0), ("recency", None), ("rounds", 1)),
+        )
+    ]
 
 
 def test_a_sum_over_too_few_is_not_folded_in_even_if_a_collector_hands_it_over():

@@ -1,0 +1,68 @@
+"""Pairwise masks: what one device hands over looks random, and only the sum over all of them can be read.
+
+Bonawitz et al. 2017, section 4.1: two devices agree on a secret, expand it to a stream, one adds it, the other
+subtracts it. There is no recovery: when a device of the roster does not answer, the masks do not cancel and the
+round is begun again. Nor is there a defence yet against a server that invents the other devices; see
+``docs/privacy.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from fedpersona.errors import PlanRefused
+from fedpersona.wire.message import Words
+
+__all__ = ["LEAST_NEIGHBOURS", "MaskKey"]
+
+LEAST_NEIGHBOURS = 8
+"""A device masks with at least this many others, or not at all."""
+
+_BLOCK = 1 << 16  # words expanded at a time, so that masking needs no second vector
+
+
+class MaskKey:
+    """One device's key for one round. It is fresh each time, and gone with the object."""
+
+    def __init__(self) -> None:
+        self._private = X25519PrivateKey.generate()
+        self.public: bytes = self._private.public_key().public_bytes_raw()
+
+    def mask(self, words: Words, neighbours: Collection[bytes], context: bytes) -> None:
+        """Mask the words in place, modulo their type.
+
+        Args:
+            words: the fixed-point update, shape (n,).
+            neighbours: public keys of the devices to mask with, 32 bytes each; none twice, not the device's own.
+            context: binds the masks to a round: devices that were given different ones get a sum that means nothing.
+
+        Raises:
+            PlanRefused: too few neighbours, one twice, the device itself, or something that is no key.
+        """
+        keys = set(neighbours)
+        if len(keys) != len(neighbours) or self.public in keys:
+            raise PlanRefused("the server's roster names a device twice: it would undo its own masks")
+        if len(keys) < LEAST_NEIGHBOURS:
+            raise PlanRefused(f"the server gave {len(keys)} devices to mask with; this one wants {LEAST_NEIGHBOURS}")
+        for other in sorted(keys):
+            self._mask_with(other, words, context)
+
+    def _mask_with(self, other: bytes, words: Words, context: bytes) -> None:
+        try:
+            secret = self._private.exchange(X25519PublicKey.from_public_bytes(other))
+        except ValueError:
+            raise PlanRefused("the server's roster has an entry that is no key") from None
+        seed = HKDF(SHA256(), 16, salt=None, info=b"fedpersona pairwise mask 1|" + context).derive(secret)
+        stream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()  # a seed is used once, so 0 will do
+        zeros = bytes(_BLOCK * words.itemsize)
+        combine = np.add if self.public < other else np.subtract
+        for start in range(0, len(words), _BLOCK):
+            part = words[start : start + _BLOCK]
+            expanded = np.frombuffer(stream.update(zeros[: part.nbytes]), words.dtype)
+            combine(part, expanded, out=part)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedpersona.errors import PlanRefused
+from fedpersona.wire.plan import Plan
+
+PLAN = Plan(
+    "subspace", 2, 100, 50, 32, 7, "spring", "ab" * 32, "cd" * 32, (("dim", 64), ("recency", None)), 32.0, None, True
+)
+
+
+def test_a_plan_comes_back_from_the_wire_as_it_was():
+    assert Plan.decode(PLAN.encode()) == PLAN
+    assert Plan.decode(PLAN.encode()).hash() == PLAN.hash()
+
+
+def test_two_plans_that_differ_anywhere_have_different_hashes():
+    changed = json.loads(PLAN.encode()) | {"min_count": 51}
+    assert Plan.decode(json.dumps(changed).encode()).hash() != PLAN.hash()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cohort", 0),
+        ("cohort", 10.0),
+        ("cohort", True),
+        ("min_count", 101),
+        ("ring_bits", 31),
+        ("model", None),
+        ("clip", -1.0),
+        ("clip", float("nan")),
+        ("epsilon", float("inf")),
+        ("settings", {"dim": 64}),
+        ("settings", [["dim", [64]]]),
+        ("settings", [["dim"]]),
+        ("masked", 1),
+        ("program", "print(1)"),
+    ],
+)
+def test_a_plan_with_a_field_that_no_plan_has_is_refused(field, value):
+    found = json.loads(PLAN.encode()) | {field: value}
+    with pytest.raises(PlanRefused):
+        Plan.decode(json.dumps(found).encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b"x" * 70_000])
+def test_bytes_that_are_no_plan_are_refused_with_one_sentence(data):
+    with pytest.raises(PlanRefused, match="the server's plan"):
+        Plan.decode(data)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_else(data):
+    with pytest.raises(PlanRefused):
+        Plan.decode(data)
