@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import lapack
 
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import FedpersonaError
+from fedpersona.errors import FedpersonaError, LayoutMismatch
 from fedpersona.plays import Plays
 from fedpersona.taste.model import Private, Shared, TasteModel
 from fedpersona.taste.packing import packed_positions, packed_size, unpack
@@ -68,6 +68,23 @@ class Ease(TasteModel):
         if self.counts_first(catalogue, round_number):
             return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),))
         return Layout((ArraySpec("gram", (packed_size(min(self.head, len(catalogue))),), bound=1.0),))
+
+    def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of all arrays; the head is empty until it is found, the weights until they are solved."""
+        head = shared.arrays["head"].size if "head" in shared.arrays else 0
+        side = head if "weights" in shared.arrays and shared["weights"].size else 0
+        return {"head": (head,), "weights": (side, side), "listeners": (len(catalogue),), "people": (1,)}
+
+    def check(self, shared: Shared, catalogue: Catalogue) -> None:
+        """Check the arrays, and that the head is rows of the catalogue, as many as there should be."""
+        super().check(shared, catalogue)
+        head, items = shared["head"], len(catalogue)
+        wanted = 0 if self.counts_first(catalogue, shared.round_number + 1) else min(self.head, items)
+        rows = head.astype(np.int64)
+        if len(head) != wanted or (rows != head).any() or (np.diff(rows) <= 0).any():
+            raise LayoutMismatch("the shared model's 'head' is not a list of catalogue rows, each once and in order")
+        if len(head) and not 0 <= rows[0] <= rows[-1] < items:
+            raise LayoutMismatch("the shared model's 'head' names rows that the catalogue does not have")
 
     def personalise(self, shared: Shared, plays: Plays) -> Private:
         """Nothing is fitted: the person's plays are the query."""
@@ -141,6 +158,8 @@ def ease_weights(gram: NDArray[np.float64], ridge: float) -> NDArray[np.float64]
     Raises:
         FedpersonaError: G is not positive semi-definite.
     """
+    from scipy.linalg import lapack  # the server's part: no device loads it
+
     gram[np.diag_indices_from(gram)] += ridge
     factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1, clean=0)
     if not failed:

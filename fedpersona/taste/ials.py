@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -87,6 +88,11 @@ class IALS(TasteModel):
         """Shorten vectors (..., dim) to the clip norm."""
         norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
         return np.asarray(vectors * np.minimum(1.0, self.clip / np.maximum(norms, 1e-300)), np.float64)
+
+    def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of ``factors``, ``gram`` and ``listeners``."""
+        items = len(catalogue)
+        return {"factors": (items, self.dim), "gram": (self.dim, self.dim), "listeners": (items,)}
 
     def personalise(self, shared: Shared, plays: Plays) -> Private:
         """Solve for the person's vector: ``trained`` all plays alike, ``taste`` with recent plays weighing more."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedpersona.catalogue import Catalogue
+from fedpersona.errors import LayoutMismatch
 from fedpersona.plays import Plays
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.update import Update
@@ -101,6 +102,31 @@ class TasteModel(BaseModel, ABC):
     @abstractmethod
     def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
         """Declare what an update of this round holds."""
+
+    @abstractmethod
+    def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes that the arrays of a shared model of this form have."""
+
+    def check(self, shared: Shared, catalogue: Catalogue) -> None:
+        """Check a shared model that came from elsewhere, before anything is computed from it.
+
+        Raises:
+            LayoutMismatch: it is of another model or catalogue, or an array is missing, unasked for, not float32,
+                of another shape, or not finite.
+        """
+        if (shared.model, shared.catalogue) != (self.name, catalogue.version):
+            raise LayoutMismatch(f"the shared model is not a {self.name} of catalogue {catalogue.version[:12]}")
+        shapes = self.shapes(shared, catalogue)
+        if set(shapes) != set(shared.arrays):
+            raise LayoutMismatch(f"a {self.name} has the arrays {sorted(shapes)}, not {sorted(shared.arrays)}")
+        for name, shape in shapes.items():
+            array = shared[name]
+            if array.shape != shape or array.dtype != np.float32:
+                raise LayoutMismatch(
+                    f"the shared model's '{name}' is {array.dtype} {array.shape}, a {self.name} has float32 {shape}"
+                )
+            if not np.isfinite(array).all():
+                raise LayoutMismatch(f"the shared model's '{name}' has an entry that is not finite")
 
     @abstractmethod
     def personalise(self, shared: Shared, plays: Plays) -> Private:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +33,10 @@ class Popularity(TasteModel):
     def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
         """Declare ``listeners`` (items,), each entry 0 or 1."""
         return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),))
+
+    def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
+        """Return the shape of ``listeners``."""
+        return {"listeners": (len(catalogue),)}
 
     def personalise(self, shared: Shared, plays: Plays) -> Private:
         """Nothing is private to a person here."""

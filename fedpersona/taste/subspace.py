@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -72,6 +73,12 @@ class Subspace(TasteModel):
                 ArraySpec("listeners", (items,), bound=1.0),
             )
         )
+
+    def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of ``basis``, ``strength`` and ``listeners``."""
+        items = len(catalogue)
+        dim = self.used_dim(items)
+        return {"basis": (items, dim), "strength": (dim,), "listeners": (items,)}
 
     def projector(self, shared: Shared, rows: Rows = _ALL) -> NDArray[np.float64]:
         """Return D^-α Q of these rows, shape (rows, dim): what one play of an item adds to a projection."""
