@@ -99,6 +99,10 @@ class Catalogue:
         except KeyError:
             raise DataError(f"item '{item}' is not in the catalogue of {len(self):,} {self.kind}s") from None
 
+    def find(self, item: str) -> int | None:
+        """Return the row of an item id, None where the catalogue does not have it."""
+        return self._rows.get(item)
+
     def label(self, row: int) -> str:
         """Return what a person calls the item: ``Title — Artist``, or the title where it has no other artist."""
         title, artist = self.titles[row], self.artists[row]

@@ -27,6 +27,7 @@
     │   ├── ConsentMissing         the owner has not said yes, has said no, or must be asked again
     │   ├── BelowFloor             a plan that asks for less care than the owner's policy
     │   ├── PlanRefused            a plan, model or message that is not what it should be
+    │   ├── RoundClosed            a round that the server gave up, or began without this device
     │   ├── ClockUnsure            a clock that jumped, so that nothing that counts time can be trusted
     │   └── Stopped                stopped half-way, by a withdrawal or by the app
     ├── WireError                  something that must not cross the wall, or does not fit
@@ -67,6 +68,7 @@ __all__ = [
     "OutputError",
     "PlanRefused",
     "Refusal",
+    "RoundClosed",
     "RoundFailed",
     "ServerUnreachable",
     "SignatureInvalid",
@@ -212,6 +214,10 @@ class BelowFloor(Refusal):
 
 class PlanRefused(Refusal):
     """A plan, a shared model or a roster is not what it should be."""
+
+
+class RoundClosed(Refusal):
+    """The server gave a round up, or began it without this device; another may follow."""
 
 
 class ClockUnsure(Refusal):

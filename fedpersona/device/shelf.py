@@ -1,0 +1,156 @@
+"""What came from servers and is public: the signed catalogue and the shared model, kept so that lists work offline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.device import starter
+from fedpersona.device.link import Release
+from fedpersona.device.store import Cursor, Store
+from fedpersona.errors import ConfigError, DataError, LayoutMismatch, PlanRefused, SignatureInvalid, VaultDamaged
+from fedpersona.taste import Shared, TasteModel, create
+from fedpersona.wire.signed_catalogue import SealedCatalogue, signer, unseal
+
+__all__ = ["Shelf"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A shared model with the settings it was trained with."""
+
+    model: TasteModel
+    shared: Shared
+
+
+class Shelf:
+    """Keeps one server's catalogue and model; before any came, the starter catalogue stands in.
+
+    The first key that a server's catalogue is signed with is pinned: a later one by another key is refused.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._catalogue: Catalogue | None = None
+        self._trained: Trained | None = None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in use."""
+        if self._catalogue is None:
+            with self._store.reading() as cursor:
+                sealed, key = _file(cursor, "catalogue"), _file(cursor, "catalogue key")
+            if sealed is None or key is None:
+                return starter.catalogue()
+            self._catalogue = unseal(sealed, [key]).catalogue
+        return self._catalogue
+
+    @property
+    def trained(self) -> Trained | None:
+        """The shared model in use, None where none has come for this catalogue."""
+        if self._trained is None:
+            with self._store.reading() as cursor:
+                data = _file(cursor, "model")
+            if data is not None:
+                self._trained = _unpack(data)
+        return self._trained
+
+    def pinned_key(self, server: str) -> bytes | None:
+        """Return the key that this server's catalogues must be signed with, None before the first."""
+        with self._store.reading() as cursor:
+            return _file(cursor, f"key of {server}")
+
+    def accept_catalogue(self, server: str, sealed: bytes, key: bytes | None = None) -> bool:
+        """Check a server's catalogue and put it in use; tell whether it is another than before.
+
+        Args:
+            server: the normalised address.
+            sealed: the signed file.
+            key: the operator's Ed25519 public key, 32 bytes, where the owner knows it.
+
+        Raises:
+            SignatureInvalid: another key than the pinned one signed it, or it was changed.
+            DataError: it cannot be read, or is older than the one in use.
+        """
+        pinned = self.pinned_key(server)
+        if key is not None and pinned is not None and key != pinned:
+            raise SignatureInvalid(f"{server}: the key given is not the one this device has pinned for it")
+        trusted = key or pinned or signer(sealed)
+        found = unseal(sealed, [trusted])
+        with self._store.writing() as cursor:
+            before, issued = _file(cursor, "catalogue"), _file(cursor, f"issued by {server}")
+            if issued is not None and found.issued < int(issued):
+                raise DataError("is older than the one this device has: refused", place=f"catalogue of {server}")
+            _keep(cursor, f"key of {server}", trusted)
+            _keep(cursor, f"issued by {server}", str(found.issued).encode())
+            if before == sealed:
+                return False
+            _keep(cursor, "catalogue", sealed)
+            _keep(cursor, "catalogue key", trusted)
+            cursor.execute("DELETE FROM file WHERE name = 'model'")
+        self._put(found)
+        return True
+
+    def _put(self, found: SealedCatalogue) -> None:
+        self._catalogue = found.catalogue
+        self._trained = None
+
+    def accept_release(self, release: Release) -> bool:
+        """Check a finished model against the catalogue in use and keep it; tell whether it is another than before.
+
+        Raises:
+            PlanRefused: it is not what it should be.
+        """
+        try:
+            model = create(release.model, release.settings)
+            model.check(release.shared, self.catalogue)
+        except (ConfigError, LayoutMismatch) as error:
+            raise PlanRefused(f"the server's model: {error}") from None
+        if self.trained is not None and self.trained.shared.hash() == release.shared.hash():
+            return False
+        trained = Trained(model, release.shared)
+        with self._store.writing() as cursor:
+            _keep(cursor, "model", _pack(trained))
+        self._trained = trained
+        return True
+
+    def forget_cache(self) -> None:
+        """Read from the store again next time: another process may have put something else there."""
+        self._catalogue = self._trained = None
+
+
+def _file(cursor: Cursor, name: str) -> bytes | None:
+    row = cursor.execute("SELECT body FROM file WHERE name = ?", (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _keep(cursor: Cursor, name: str, body: bytes) -> None:
+    cursor.execute("INSERT OR REPLACE INTO file (name, body) VALUES (?, ?)", (name, body))
+
+
+def _pack(trained: Trained) -> bytes:
+    header = {
+        "model": trained.shared.model,
+        "settings": trained.model.model_dump(),
+        "catalogue": trained.shared.catalogue,
+        "round": trained.shared.round_number,
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in trained.shared.arrays.items()}
+    body = save(arrays)
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(4, "big") + head + body
+
+
+def _unpack(data: bytes) -> Trained:
+    try:
+        length = int.from_bytes(data[:4], "big")
+        header = json.loads(data[4 : 4 + length])
+        shared = Shared(header["model"], header["catalogue"], int(header["round"]), load(data[4 + length :]))
+        return Trained(create(header["model"], header["settings"]), shared)
+    except (ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
+        raise VaultDamaged(f"the kept shared model cannot be read ({error}): join its server again") from None

@@ -1,0 +1,298 @@
+"""A whole federation in one process: a coordinator, a crowd of invented devices, and whichever real devices come.
+
+A real device goes through its own gate; an invented one through the same functions without a vault. The server's
+part sees masked updates only, and adds them up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from threadpoolctl import threadpool_limits
+
+from fedpersona.aggregation.coordinator import Coordinator
+from fedpersona.device.link import Offer, Release, provide
+from fedpersona.errors import CohortTooSmall, RoundClosed, RoundFailed
+from fedpersona.privacy.clipping import clip
+from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.masking import LEAST_NEIGHBOURS, MaskKey
+from fedpersona.randomness import generator
+from fedpersona.simulation.population import Population
+from fedpersona.taste.model import Shared, TasteModel
+from fedpersona.wire.message import Words, decode, word_type
+from fedpersona.wire.plan import Plan
+from fedpersona.wire.signed_catalogue import seal
+from fedpersona.wire.update import Update
+
+__all__ = ["LocalFederation"]
+
+_ATTEMPTS = 3
+
+
+class LocalFederation:
+    """Trains one model over invented people and the real devices that join.
+
+    Args:
+        model: the taste model.
+        crowd: the invented people, and the catalogue.
+        key: the operator's signing key; a new one by default.
+        seed: keys the initial model and the crowd's draws.
+        clip: longest update of a device.
+        min_count: fewest devices whose sum may be released; by default all of the crowd.
+        patience: seconds a round waits for devices to come, and again for those that came to answer.
+    """
+
+    def __init__(
+        self,
+        model: TasteModel,
+        crowd: Population,
+        *,
+        key: Ed25519PrivateKey | None = None,
+        seed: int = 0,
+        clip: float | None = 64.0,
+        min_count: int | None = None,
+        patience: float = 5.0,
+    ) -> None:
+        self.model = model
+        self.crowd = crowd
+        self.key = key or Ed25519PrivateKey.generate()
+        self.seed = seed
+        self.clip = clip
+        self.min_count = min_count or len(crowd)
+        self.patience = patience
+        self.runs = 0
+        self.busy = False
+        """Whether a run is under way."""
+        self.failure: str | None = None
+        """Why the last run ended without a model, None where it did not."""
+        self._changed = threading.Condition()
+        self._present: set[LocalLink] = set()
+        self._round: _Round | None = None
+        self._release: Release | None = None
+        self._training: threading.Thread | None = None
+        self._sealed = seal(crowd.catalogue, issued=int(time.time()), key=self.key)
+
+    @contextmanager
+    def at(self, address: str) -> Iterator[LocalFederation]:
+        """Answer at an address of this process."""
+        with provide(address, lambda: LocalLink(self)):
+            try:
+                yield self
+            finally:
+                self.wait(self.patience * 2)
+
+    def begin(self) -> None:
+        """Start a training run in the background, unless one is under way."""
+        with self._changed:
+            if not self.busy:
+                self.runs += 1
+                self.busy = True
+                self._training = threading.Thread(target=self._train, name="local federation", daemon=True)
+                self._training.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until no run is under way; tell whether that is so."""
+        training = self._training
+        if training is not None:
+            training.join(seconds)
+        return training is None or not training.is_alive()
+
+    def _train(self) -> None:
+        running = Coordinator(
+            self.model,
+            self.crowd.catalogue,
+            self,
+            cohort=2 * len(self.crowd),
+            min_count=self.min_count,
+            seed=self.seed,
+            clip=self.clip,
+            masked=True,
+        )
+        try:
+            for _ in range(self.model.planned_rounds(self.crowd.catalogue)):
+                self._run_round(running)
+        except RoundFailed as error:
+            self.failure = str(error)
+        else:
+            self.failure = None
+            with self._changed:
+                self._release = Release(self.model.name, self.model.model_dump(), running.shared)
+        finally:
+            with self._changed:
+                self._round = None
+                self.busy = False
+                self._changed.notify_all()
+
+    def _run_round(self, running: Coordinator) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            running.run_id = f"local {self.runs}, attempt {attempt}"  # another plan: no key is used twice
+            try:
+                running.run_round()
+            except CohortTooSmall:
+                raise
+            except RoundFailed:  # a device left when the roster was closed: begin again, with new keys
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
+        """Ask who is there, close the roster, and add up what all of them hand over.
+
+        Raises:
+            CohortTooSmall: too few devices came.
+            RoundFailed: a device of the roster did not answer; its masks cannot be taken out, nothing is released.
+        """
+        layout = self.model.layout(self.crowd.catalogue, plan.round_number)
+        current = _Round(plan, shared)
+        with self._changed:
+            self._round = current
+            self._changed.notify_all()
+            self._wait_until(lambda: all(link.key(plan) for link in self._present))
+            guests = [link for link in self._present if link.key(plan)]
+            count = len(self.crowd) + len(guests)
+            if count < plan.min_count:
+                raise CohortTooSmall(plan.round_number, count, plan.min_count)
+            keys = [MaskKey() for _ in range(len(self.crowd))]
+            current.close([key.public for key in keys] + [link.key(plan) for link in guests])
+            self._changed.notify_all()
+        total = self._crowd_sum(current, keys, FixedPoint(layout, plan.cohort, plan.ring_bits))
+        with self._changed:
+            self._wait_until(lambda: not set(guests) - set(current.messages) - self._gone(guests))
+            self._round = None
+            missing = len(set(guests) - set(current.messages))
+        if missing:
+            raise RoundFailed(
+                f"round {plan.round_number}: {missing} of {count} devices left after the roster was closed; "
+                "their masks cannot be taken out, so nothing was released. The round is begun again."
+            )
+        for message in current.messages.values():
+            words = decode(message, plan_hash=current.hash, layout=layout, ring_bits=plan.ring_bits)
+            np.add(total, words, out=total)
+        return FixedPoint(layout, plan.cohort, plan.ring_bits).decode_words(total), count
+
+    def _gone(self, guests: list[LocalLink]) -> set[LocalLink]:
+        return {link for link in guests if link not in self._present}
+
+    def _wait_until(self, done: object) -> None:
+        self._changed.wait_for(done, self.patience)  # type: ignore[arg-type]
+
+    def _crowd_sum(self, current: _Round, keys: list[MaskKey], fixed_point: FixedPoint) -> Words:
+        plan, shared = current.plan, current.shared
+        total: Words = np.zeros(fixed_point.layout.size, word_type(plan.ring_bits))
+        with threadpool_limits(1):
+            for device, key in enumerate(keys):
+                plays = self.crowd.plays(device)
+                rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
+                update = self.model.contribute(shared, self.model.personalise(shared, plays), plays, rng)
+                if plan.clip is not None:
+                    update, _ = clip(update, fixed_point.layout, plan.clip)
+                words = fixed_point.encode_words(update)
+                key.mask(words, current.neighbours(key.public), current.hash.encode())
+                np.add(total, words, out=total)
+        return total
+
+
+@dataclass(eq=False)
+class _Round:
+    """An open round: who entered, who is whose neighbour, and what came in."""
+
+    plan: Plan
+    shared: Shared
+    hash: str = field(init=False)
+    roster: list[bytes] = field(default_factory=list)
+    messages: dict[LocalLink, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.hash = self.plan.hash()
+
+    def close(self, keys: list[bytes]) -> None:
+        """Put the devices in a circle, in an order that nobody chose: keys are random."""
+        self.roster = sorted(keys)
+
+    def neighbours(self, key: bytes) -> tuple[bytes, ...]:
+        """Return the keys of the nearest devices on the circle, as many on either side."""
+        place, size = self.roster.index(key), len(self.roster)
+        reach = min(LEAST_NEIGHBOURS, (size - 1) // 2)
+        return tuple(self.roster[(place + step) % size] for step in range(-reach, reach + 1) if step)
+
+
+class LocalLink:
+    """One device's link to a federation of its own process."""
+
+    def __init__(self, federation: LocalFederation) -> None:
+        self._federation = federation
+        self._keys: dict[str, bytes] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a training run is under way."""
+        return self._federation.busy
+
+    def key(self, plan: Plan) -> bytes:
+        """Return the key this device entered the round with, empty where it has not."""
+        return self._keys.get(plan.hash(), b"")
+
+    def catalogue(self) -> bytes:
+        """Return the signed catalogue."""
+        return self._federation._sealed
+
+    def release(self) -> Release | None:
+        """Return the last finished model."""
+        return self._federation._release
+
+    def offer(self, seconds: float) -> Offer | None:
+        """Return the open round, starting the federation's first run where there was none."""
+        federation = self._federation
+        with federation._changed:
+            federation._present.add(self)
+            if federation.runs == 0:
+                federation.begin()
+            federation._changed.wait_for(lambda: self._open() or not federation.busy, seconds)
+            current = self._open()
+        return Offer(current.plan.encode(), current.shared) if current else None
+
+    def _open(self) -> _Round | None:
+        current = self._federation._round
+        return current if current and not current.roster and current.hash not in self._keys else None
+
+    def enter(self, plan_hash: str, public_key: bytes) -> None:
+        """Enter the open round."""
+        federation = self._federation
+        with federation._changed:
+            current = federation._round
+            if current is None or current.hash != plan_hash or current.roster:
+                raise RoundClosed("the round has begun without this device")
+            self._keys[plan_hash] = public_key
+            federation._changed.notify_all()
+
+    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
+        """Return the keys to mask with, once the roster is closed."""
+        federation = self._federation
+        with federation._changed:
+            federation._changed.wait_for(lambda: federation._round is None or federation._round.roster, seconds)
+            current = federation._round
+            if current is None or current.hash != plan_hash:
+                raise RoundClosed("the server gave the round up")
+            return current.neighbours(self._keys[plan_hash]) if current.roster else None
+
+    def send(self, message: bytes) -> None:
+        """Hand the masked update over."""
+        federation = self._federation
+        with federation._changed:
+            if federation._round is None:
+                raise RoundClosed("the server gave the round up")
+            federation._round.messages[self] = bytes(message)
+            federation._changed.notify_all()
+
+    def leave(self) -> None:
+        """Take no further part."""
+        with self._federation._changed:
+            self._federation._present.discard(self)
+            self._federation._changed.notify_all()
