@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timezone, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from enum import IntEnum
 from pathlib import Path
 from typing import TypeAlias
@@ -126,7 +126,7 @@ class Weekly:
 
     def week(self) -> tuple[int, int]:
         """Return the ISO year and week that it is for the owner."""
-        now = datetime.fromtimestamp(self._clock.now(), timezone.utc).astimezone(self._zone)
+        now = datetime.fromtimestamp(self._clock.now(), UTC).astimezone(self._zone)
         year, week, _ = now.isocalendar()
         return year, week
 
