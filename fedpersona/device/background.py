@@ -1,4 +1,4 @@
-"""Work in the background of an app: it can be stopped in under a second, yields to the app, and never raises into it."""
+"""Work in the background of an app: stopped in under a second, at low priority, and never raising into the app."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one door out. What leaves a device goes through here, in this order and no other:
+"""The one door out: what leaves a device goes through here, in one order.
 
-consent → policy floors → finite check → clip → fixed point → mask → ledger entry on disk → send.
+Consent → policy floors → finite check → clip → fixed point → mask → ledger entry on disk → send.
 
 Each step can say no, and each no is in the ledger. A withdrawal is looked for before every step: it stops a round
 at any point, and what was queued is destroyed.
@@ -99,9 +99,9 @@ class Gate:
             self._refused(server, plan, refusal)
             raise
         except (WireError, ConfigError, NoKnownItem) as error:
-            refusal = PlanRefused(str(error))
-            self._refused(server, plan, refusal)
-            raise refusal from error
+            unfit = PlanRefused(str(error))
+            self._refused(server, plan, unfit)
+            raise unfit from error
         return plan
 
     def _refused(self, server: str, plan: Plan | None, refusal: FedpersonaError) -> None:

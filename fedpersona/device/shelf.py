@@ -47,7 +47,7 @@ class Shelf:
                 sealed, key = _file(cursor, "catalogue"), _file(cursor, "catalogue key")
             if sealed is None or key is None:
                 return starter.catalogue()
-            self._catalogue = unseal(sealed, [key]).catalogue
+            return self._put(unseal(sealed, [key]))
         return self._catalogue
 
     @property
@@ -96,9 +96,10 @@ class Shelf:
         self._put(found)
         return True
 
-    def _put(self, found: SealedCatalogue) -> None:
+    def _put(self, found: SealedCatalogue) -> Catalogue:
         self._catalogue = found.catalogue
         self._trained = None
+        return found.catalogue
 
     def accept_release(self, release: Release) -> bool:
         """Check a finished model against the catalogue in use and keep it; tell whether it is another than before.

@@ -1,0 +1,225 @@
+"""A person's device, as an app sees it: history, consent, ledger, playlist, and the way to take part."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.device.address import normalised
+from fedpersona.device.background import Stop
+from fedpersona.device.chain import Chain, signing_key
+from fedpersona.device.clock import Clock
+from fedpersona.device.conditions import Conditions
+from fedpersona.device.consent import Consent
+from fedpersona.device.export import write_export
+from fedpersona.device.forgetting import forget_folder
+from fedpersona.device.gate import Gate
+from fedpersona.device.keys import Key, open_key
+from fedpersona.device.ledger import Ledger
+from fedpersona.device.link import connect
+from fedpersona.device.membership import Membership
+from fedpersona.device.playlist import WeeklyConfig
+from fedpersona.device.policy import Policy
+from fedpersona.device.shelf import Shelf
+from fedpersona.device.store import Store
+from fedpersona.device.vault import Vault
+from fedpersona.device.visit import visit
+from fedpersona.device.weekly import Weekly, WeeklyPlaylist
+
+__all__ = ["Device"]
+
+_DATABASE = "vault.db"
+
+
+class Device:
+    """Everything on the left of the wall, in one folder. Open it with :meth:`open`; use it in a ``with`` block.
+
+    One object may be used from several threads, and several processes may open one folder.
+    """
+
+    vault: Vault
+    """The owner's listening history, encrypted."""
+    consent: Consent
+    """What the owner said yes and no to."""
+    ledger: Ledger
+    """What left, what was refused, and why."""
+    shelf: Shelf
+    """The public catalogue and shared model in use."""
+
+    def __init__(self, folder: Path, key: Key, *, clock: Callable[[], float], zone: tzinfo | None) -> None:
+        self.folder = folder
+        self._key = key
+        self._store = Store(folder / _DATABASE, key.secret)
+        signer = signing_key(self._store)
+        self.clock = Clock(self._store, clock)
+        self.vault = Vault(self._store, self.clock)
+        self.consent = Consent(self._store, Chain(self._store, "consent", signer), self.clock)
+        self.ledger = Ledger(self._store, Chain(self._store, "ledger", signer), self.clock)
+        self.shelf = Shelf(self._store)
+        self._weekly = Weekly(self._store, self.vault, self.shelf, self.clock, zone)
+        self._memberships: list[Membership] = []
+        self.consent.on_withdraw(self._stop_memberships)
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        passphrase: str | Callable[[], str] | None = None,
+        clock: Callable[[], float] = time.time,
+        zone: tzinfo | None = None,
+    ) -> Device:
+        """Open a device's folder, or make it.
+
+        Args:
+            folder: where everything is kept; ``~`` is the home folder.
+            passphrase: protects the key where the system has no keyring, or something that asks for it;
+                ``FEDPERSONA_PASSPHRASE`` stands in for it.
+            clock: gives Unix seconds; another one is for tests.
+            zone: the owner's time zone, in which a week begins; by default the system's.
+
+        Raises:
+            DeviceError: it cannot be opened; the error's class says why, its words what to do.
+        """
+        path = Path(folder).expanduser()
+        return cls(path, open_key(path, passphrase), clock=clock, zone=zone)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Device({str(self.folder)!r})"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the owner should know about how this device is protected."""
+        return self._key.notices
+
+    @property
+    def policy(self) -> Policy:
+        """The owner's floors; assign another to change them."""
+        return Policy.load(self._store)
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        policy.save(self._store)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The public catalogue in use: the last server's, or the starter catalogue that comes with fedpersona."""
+        return self.shelf.catalogue
+
+    def playlist(self, config: WeeklyConfig | None = None) -> WeeklyPlaylist:
+        """Return this week's playlist. It needs no network and no consent.
+
+        The same all week; a list that was not personal yet is replaced once a more personal one can be made.
+        """
+        return self._weekly.playlist(config)
+
+    def join(
+        self,
+        server: str,
+        *,
+        when: Conditions | None = None,
+        key: bytes | None = None,
+        wait: float = 10.0,
+    ) -> Membership:
+        """Take part in a server's federation, in the background, whenever the conditions are met.
+
+        Without consent to ``share_update`` it takes the public model and sends nothing of the owner's. Nothing
+        that goes wrong in the background is raised: see :attr:`Membership.state` and the ledger.
+
+        Args:
+            server: the address.
+            when: the owner's conditions; by default there are none.
+            key: the operator's Ed25519 public key, 32 bytes; by default the first one seen is kept to.
+            wait: wait at most so many seconds for the first visit to end; 0 returns at once.
+
+        Raises:
+            ConfigError: the address is none.
+            ServerUnreachable: no server answers there.
+        """
+        address = normalised(server)
+        connect(address).leave()
+
+        def one_visit(stop: Stop) -> str:
+            gate = Gate(self.vault, self.consent, self.policy, self.ledger, self.clock)
+            return visit(
+                address, connect(address), gate=gate, shelf=self.shelf, ledger=self.ledger, stop=stop, key=key
+            )
+
+        membership = Membership(address, one_visit, when or Conditions())
+        self._memberships.append(membership)
+        membership.start()
+        membership.wait(wait)
+        return membership
+
+    def leave(self, server: str) -> None:
+        """Stop taking part in a server's federation. Consents stay as they are."""
+        self._stop_memberships(server=normalised(server))
+
+    def _stop_memberships(self, purpose: str = "share_update", server: str | None = None) -> None:
+        ending = [one for one in self._memberships if server in (None, one.server)]
+        self._memberships = [one for one in self._memberships if one not in ending]
+        for membership in ending:
+            membership.stop()
+
+    def status(self) -> Mapping[str, Any]:
+        """Return what is kept and what is set, in numbers and words, JSON-native; no title and no artist."""
+        first, last = self.vault.span() or (None, None)
+        trained = self.shelf.trained
+        return {
+            "folder": str(self.folder),
+            "listens": self.vault.count(),
+            "first_listen": first,
+            "last_listen": last,
+            "retention_days": self.vault.retention_days,
+            "catalogue": repr(self.catalogue),
+            "shared_model": None if trained is None else f"{trained.shared.model}, {trained.shared.round_number} rounds",
+            "consents": [state.to_dict() for state in self.consent.states()],
+            "contributions": self.ledger.count("sent"),
+            "key": self._key.kind,
+            "notices": list(self.notices),
+            "policy": self.policy.model_dump(mode="json"),
+        }
+
+    def export(self, path: str | Path) -> Path:
+        """Write everything that is kept about the owner as one zip of JSON lines and JSON.
+
+        Raises:
+            OutputError: the file cannot be written, or is there already.
+        """
+        target = write_export(Path(path).expanduser(), self)
+        self.ledger.exported(what=f"everything kept here, for the owner, as {target.suffix.lstrip('.')}")
+        return target
+
+    def forget(self) -> None:
+        """Delete everything: the key first, then every file. Nothing of it can be read again, by anyone.
+
+        Raises:
+            OutputError: a file could not be removed; the key is gone all the same.
+        """
+        self._stop_memberships()
+        self._store.close()
+        self._key.destroy()
+        forget_folder(self.folder)
+
+    def close(self) -> None:
+        """Stop what runs in the background and close the folder."""
+        self._stop_memberships()
+        self._store.close()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,94 @@
+"""Taking part in a federation: visits to its server, in the background, when the owner's conditions are met."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fedpersona.device.background import Stop, Worker
+from fedpersona.device.conditions import Conditions, current_probe
+from fedpersona.errors import FedpersonaError, Stopped
+
+__all__ = ["Membership"]
+
+_LOOK = 30.0  # seconds between two looks at conditions that are not met
+_NEXT_VISIT = 6 * 3600.0
+
+
+class Membership:
+    """One device's part in one federation. Made by :meth:`fedpersona.Device.join`; ends with :meth:`stop`.
+
+    Nothing is ever raised from it: :attr:`state` says in words what it does, did, or could not do.
+
+    Args:
+        server: the normalised address.
+        visit: makes one visit and returns what came of it, in words.
+        when: the owner's conditions, looked at before each visit.
+    """
+
+    def __init__(self, server: str, visit: Callable[[Stop], str], when: Conditions) -> None:
+        self.server = server
+        self._visit = visit
+        self._when = when
+        self._state = "starting"
+        self._changed = threading.Condition()
+        self._visits = 0
+        self._worker = Worker(self._run, f"fedpersona {server}", self._failed)
+
+    def __repr__(self) -> str:
+        return f"Membership({self.server}: {self.state})"
+
+    @property
+    def state(self) -> str:
+        """What it is doing, or what the last visit came to."""
+        return self._state
+
+    @property
+    def running(self) -> bool:
+        """Whether there may be another visit."""
+        return self._worker.running
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._worker.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long for the first visit to end; tell whether one has.
+
+        Returns at once where conditions are not met: there is nothing to wait for.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._visits or self._state.startswith("waiting"), seconds)
+            return self._visits > 0
+
+    def stop(self, seconds: float = 1.0) -> bool:
+        """End it, waiting at most so long; tell whether it has ended. What was queued is destroyed."""
+        return self._worker.stop(seconds)
+
+    def _run(self, stop: Stop) -> None:
+        while not stop.wished:
+            unmet = self._when.unmet(current_probe().look())
+            if unmet:
+                self._say(f"waiting: {', '.join(unmet)}")
+                stop.wait(_LOOK)
+                continue
+            self._say("visiting")
+            self._say(self._outcome(stop), visited=True)
+            stop.wait(_NEXT_VISIT)
+
+    def _outcome(self, stop: Stop) -> str:
+        try:
+            return self._visit(stop)
+        except Stopped:
+            raise
+        except FedpersonaError as error:
+            return f"failed: {error}"
+
+    def _failed(self, error: BaseException) -> None:
+        self._say(f"ended by an error of our own ({type(error).__name__})", visited=True)
+
+    def _say(self, state: str, *, visited: bool = False) -> None:
+        with self._changed:
+            self._state = state
+            self._visits += visited
+            self._changed.notify_all()
