@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
@@ -204,6 +203,16 @@ class Device:
         self.ledger.exported(what=f"everything kept here, for the owner, as {target.suffix.lstrip('.')}")
         return target
 
+    def parts(self) -> Mapping[str, Any]:
+        """Return what an export holds, by file name."""
+        return {
+            "listens.jsonl": self.vault.export(),
+            "consents.json": self.consent.records(),
+            "ledger.json": self.ledger.export(),
+            "playlists.json": self._weekly.export(),
+            "status.json": dict(self.status()),
+        }
+
     def forget(self) -> None:
         """Delete everything: the key first, then every file. Nothing of it can be read again, by anyone.
 
@@ -219,7 +228,3 @@ class Device:
         """Stop what runs in the background and close the folder."""
         self._stop_memberships()
         self._store.close()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, tzinfo
 from enum import IntEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,6 +154,12 @@ class Weekly:
         made = WeeklyPlaylist(year, week, level, self._clock.now(), tuple(_item(pick, catalogue) for pick in picks))
         self._keep(made, catalogue)
         return made
+
+    def export(self) -> list[dict[str, Any]]:
+        """Return the remembered lists, the oldest first, JSON-native."""
+        with self._store.reading() as cursor:
+            rows = cursor.execute("SELECT year, week, body FROM weekly_list ORDER BY year, week").fetchall()
+        return [{"year": year, "week": week, **json.loads(body)} for year, week, body in rows]
 
     def _taste(self, catalogue: Catalogue, plays: Plays) -> tuple[Level, Scored]:
         trained = self._shelf.trained

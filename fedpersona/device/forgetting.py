@@ -1,0 +1,45 @@
+"""Deletes a device's folder, and looks whether it is gone."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from fedpersona.errors import OutputError
+
+__all__ = ["forget_folder"]
+
+_OURS = ("vault.db", "vault.db-wal", "vault.db-shm", "vault.db-journal", "key.json", "key.lock")
+
+
+def forget_folder(folder: Path) -> None:
+    """Remove every file that fedpersona made in the folder, and the folder where nothing else is in it.
+
+    The files are ciphertext whose key is gone by now. They are cut to nothing before they are removed, so that a
+    second name of a file shows nothing either.
+
+    Raises:
+        OutputError: a file is still there.
+    """
+    left = []
+    for file in (folder / name for name in _OURS):
+        try:
+            if file.is_symlink() or file.exists():
+                _remove(file)
+        except OSError as error:
+            left.append(f"{file.name} ({error.strerror})")
+    with suppress(OSError):  # something of somebody else's is in it
+        folder.rmdir()
+    if left:
+        raise OutputError(
+            f"{folder}: the key is destroyed, so nothing can be read, but could not be removed: {', '.join(left)}"
+        )
+
+
+def _remove(file: Path) -> None:
+    if not file.is_symlink():
+        with suppress(OSError), file.open("r+b") as opened:
+            opened.truncate(0)
+            os.fsync(opened.fileno())
+    file.unlink()
