@@ -131,8 +131,9 @@ def _guests_removed(found: re.Match[str]) -> str:
 
 
 def normalised_title(title: str) -> str:
-    """Return what two spellings of one recording's title have in common: letters and digits, without the notes
-    that other editions of the same recording carry.
+    """Return what two spellings of one recording's title have in common: letters and digits, without notes.
+
+    Notes are what other editions of the same recording carry: guests, remasters, mono, radio edits, anniversaries.
 
     ``Song (feat. B) - Remastered 2011`` gives ``song``; ``Song - Live`` gives ``songlive``. Any text gives
     something: ``()`` gives ``()``. Applying it twice changes nothing.
@@ -267,7 +268,9 @@ class Matcher:
             raise DataError(f"{rows.size:,} tracks but plays of shape {counts.shape}", place="plays")
         known = rows >= 0
         total = float(counts.sum())
-        return Matched(rows, float(known.mean()) if rows.size else 0.0, float(counts[known].sum() / total) if total else 0.0)
+        return Matched(
+            rows, float(known.mean()) if rows.size else 0.0, float(counts[known].sum() / total) if total else 0.0
+        )
 
 
 def _first_artist(names: str) -> str:
