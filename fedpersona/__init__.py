@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedpersona.aggregation import Coordinator
     from fedpersona.catalogue import Catalogue
+    from fedpersona.device.conditions import Conditions
+    from fedpersona.device.device import Device
+    from fedpersona.device.policy import Policy
     from fedpersona.errors import FedpersonaError
     from fedpersona.plays import Plays
     from fedpersona.simulation import Population, Split, simulate
@@ -21,10 +24,13 @@ __version__ = "0.1.0"
 __all__ = [
     "IALS",
     "Catalogue",
+    "Conditions",
     "Coordinator",
+    "Device",
     "Ease",
     "FedpersonaError",
     "Plays",
+    "Policy",
     "Popularity",
     "Population",
     "Shared",
@@ -38,10 +44,13 @@ __all__ = [
 _HOMES = {
     "IALS": "fedpersona.taste",
     "Catalogue": "fedpersona.catalogue",
+    "Conditions": "fedpersona.device.conditions",
     "Coordinator": "fedpersona.aggregation",
+    "Device": "fedpersona.device.device",
     "Ease": "fedpersona.taste",
     "FedpersonaError": "fedpersona.errors",
     "Plays": "fedpersona.plays",
+    "Policy": "fedpersona.device.policy",
     "Popularity": "fedpersona.taste",
     "Population": "fedpersona.simulation",
     "Shared": "fedpersona.taste",

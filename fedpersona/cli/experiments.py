@@ -1,45 +1,27 @@
-"""The command line: ``fedpersona demo | simulate | compare | doctor``.
-
-Results go to stdout, everything else to stderr. Exit codes: 0 done; 2 something a person can mend, or stopped by a
-person; 1 an error of our own.
-"""
+"""The commands for researchers: ``fedpersona demo | simulate | compare | doctor``."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import click
 import typer
 from rich.console import Console
 
-import fedpersona
-from fedpersona.errors import ConfigError, DataError, FedpersonaError, InputError, RoundFailed, SumOverflow, UnknownName
+from fedpersona.errors import ConfigError, DataError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from fedpersona.simulation import Run, RunConfig
     from fedpersona.simulation.listening import Listening
     from fedpersona.simulation.record import DataFacts
 
-__all__ = ["app", "main", "one_sentence"]
-
-app = typer.Typer(
-    name="fedpersona",
-    help="Learn what people like without seeing what they play.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-
-_INTERRUPTED = 130
+__all__ = ["compare", "demo", "doctor", "simulate"]
 
 TableStyle = Literal["markdown", "latex"]
 
@@ -59,19 +41,6 @@ def _group(panel: str, *names: str, **options: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, **options)
 
 
-@app.callback(invoke_without_command=True)
-def start(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-) -> None:
-    """Learn what people like without seeing what they play."""
-    if version:
-        sys.stdout.write(f"fedpersona {fedpersona.__version__}\n")
-    elif context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
-
-
-@app.command()
 def demo(
     people: Annotated[int, typer.Option(min=100, max=1_000_000, help="Invented people.")] = 2000,
     seed: Seed = 0,
@@ -88,7 +57,6 @@ def demo(
     _run(config, out, as_json=as_json, listener=None, show_list=True)
 
 
-@app.command()
 def simulate(
     context: typer.Context,
     dataset: Annotated[
@@ -178,7 +146,6 @@ def simulate(
     _run(config, out, as_json=as_json, listener=listener, show_list=listener is not None, recorded=recorded)
 
 
-@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that runs left.")],
     style: Annotated[str, typer.Option(help="markdown or latex.")] = "markdown",
@@ -194,7 +161,6 @@ def compare(
     sys.stdout.write(compare_runs(runs, style="latex" if style == "latex" else "markdown").rstrip() + "\n")
 
 
-@app.command()
 def doctor(
     data: Annotated[
         Path | None, typer.Option(envvar="FEDPERSONA_DATA", help="Folder with original files of real datasets.")
@@ -368,61 +334,3 @@ def _word_or_number(option: str, value: str, words: tuple[str, ...], most: float
     if not (math.isfinite(number) and 0 <= number <= most) or (most == math.inf and number == 0):
         raise ConfigError(f"--{option} {value}: give {' or '.join(words)}, or a number {bounds}")
     return number
-
-
-def _stop(signum: int, frame: object) -> NoReturn:
-    """Turn a request to end into the same way out as Ctrl-C, so that nothing half-written stays."""
-    raise KeyboardInterrupt
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    from fedpersona.simulation.narration import printable
-
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(f"fedpersona: {printable(sentence)}", markup=False, highlight=False, style="red")
-    raise SystemExit(code)
-
-
-def main() -> None:
-    """Run the command line: one sentence and an exit code for whatever goes wrong."""
-    signal.signal(signal.SIGTERM, _stop)
-    raise SystemExit(one_sentence(lambda: app(standalone_mode=False)))
-
-
-def one_sentence(command: Callable[[], Any]) -> int:
-    """Call ``command``; on an error print one sentence on stderr and leave with its exit code.
-
-    Returns:
-        The exit code that the command gave, 0 for none.
-    """
-    try:
-        code = command()
-        if code == _INTERRUPTED:  # what typer makes of Ctrl-C
-            raise KeyboardInterrupt
-    except (KeyboardInterrupt, click.Abort):
-        _fail("stopped; a run's folder is there whole, or not at all", 2)
-    except click.UsageError as error:
-        place = error.ctx.command_path if error.ctx else "fedpersona"
-        _fail(f"{error.format_message()} See '{place} --help'.", 2)
-    except InputError as error:
-        _fail(str(error), 2)
-    except FedpersonaError as error:
-        _fail(str(error), 2 if _mendable(error) else 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has left
-        raise SystemExit(1) from None
-    except OSError as error:
-        _fail(f"{error.filename or 'the file system'}: {error.strerror or error}", 2)
-    except Exception as error:  # a bug of ours: one sentence, and how to see more
-        if os.environ.get("FEDPERSONA_DEBUG", "") not in ("", "0"):
-            raise
-        _fail(f"internal error: {type(error).__name__}: {error}. Set FEDPERSONA_DEBUG=1 to see where.", 1)
-    return code if isinstance(code, int) else 0
-
-
-def _mendable(error: FedpersonaError) -> bool:
-    return isinstance(error, RoundFailed | SumOverflow)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,325 @@
+"""``fedpersona device``: everything a person can do with what their own device keeps."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedpersona.errors import ConfigError, DataNotFound
+
+if TYPE_CHECKING:
+    from fedpersona.device.device import Device
+    from fedpersona.device.vault import Added
+    from fedpersona.sources import Summary
+
+__all__ = ["device"]
+
+device = typer.Typer(
+    name="device",
+    help="Keep your listening history here, make playlists from it, and say what may leave.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+consents = typer.Typer(name="consent", help="Say yes or no, see what you said.", no_args_is_help=True)
+ledgers = typer.Typer(name="ledger", help="See what left this device, and check that nobody changed it.")
+device.add_typer(consents)
+device.add_typer(ledgers)
+
+Folder = Annotated[
+    Path, typer.Option("--folder", envvar="FEDPERSONA_FOLDER", help="Where everything is kept.", show_default=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Server = Annotated[str, typer.Option("--server", help="The server's address, or 'practice'.")]
+Purpose = Annotated[str, typer.Argument(help="share_update, share_metrics or audit_canary.")]
+
+_HOME = Path("~/.fedpersona")
+
+
+@contextmanager
+def _opened(folder: Path, *, make: bool = False) -> Iterator[Device]:
+    from fedpersona.device.device import Device
+
+    if not make and not (folder.expanduser() / "key.json").exists():
+        raise DataNotFound("no device is here yet: begin with 'fedpersona device init'", path=folder)
+    with Device.open(folder, passphrase=_ask if sys.stdin.isatty() else None) as opened:
+        yield opened
+
+
+def _ask() -> str:
+    return str(typer.prompt("Passphrase", hide_input=True, err=True))
+
+
+def _say(words: str) -> None:
+    Console(soft_wrap=True).print(words, markup=False, highlight=False)
+
+
+def _notice(words: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"Note: {words}", markup=False, highlight=False, style="yellow")
+
+
+def _address(server: str) -> str:
+    from fedpersona.simulation.practice import PRACTICE
+
+    return PRACTICE if server == "practice" else server
+
+
+@device.command()
+def init(folder: Folder = _HOME) -> None:
+    """Make the encrypted folder, and say how its key is kept."""
+    with _opened(folder, make=True) as opened:
+        for words in opened.notices:
+            _notice(words)
+        _say(f"{opened.folder}: ready. Next: fedpersona device import my_spotify_data.zip")
+
+
+@device.command("import")
+def import_history(
+    path: Annotated[Path, typer.Argument(help="A file, a folder or a zip that a music service gave you.")],
+    folder: Folder = _HOME,
+    as_json: Json = False,
+) -> None:
+    """Read a listening history into the vault. What is there already counts once.
+
+    Reads Spotify (both exports), Last.fm, ListenBrainz, Apple Music, YouTube Music and .scrobbler.log files.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from fedpersona import sources
+
+    reading = sources.read(path)
+    with (
+        _opened(folder, make=True) as opened,
+        Progress(
+            TextColumn("reading"), BarColumn(), DownloadColumn(), console=Console(stderr=True), transient=True
+        ) as progress,
+    ):
+        for words in opened.notices:
+            _notice(words)
+        task = progress.add_task("reading", total=reading.bytes_total)
+
+        def advancing() -> Iterator[Any]:
+            for number, listen in enumerate(reading):
+                if number % 2000 == 0:
+                    progress.update(task, completed=reading.bytes_read)
+                yield listen
+
+        added = opened.vault.add(advancing())
+        matched = opened.vault.matched(opened.catalogue)
+    _print_import(reading.summary, added, matched, as_json=as_json)
+
+
+def _print_import(summary: Summary, added: Added, matched: Any, *, as_json: bool) -> None:
+    if as_json:
+        facts = {"read": summary.to_dict(), "added": added.to_dict(), "matched": matched.to_dict()}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    _say(str(summary))
+    _say(str(added))
+    _say(str(matched))
+
+
+@device.command()
+def playlist(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Save as .xspf, .jspf or .m3u8.")] = None,
+    folder: Folder = _HOME,
+    as_json: Json = False,
+) -> None:
+    """Show this week's playlist with a reason beside each track, and save it."""
+    with _opened(folder) as opened:
+        made = opened.playlist()
+    if out is not None:
+        made.save(out)
+    if as_json:
+        items = [
+            {"title": one.title, "artist": one.artist, "reason": one.reason, "kind": one.kind} for one in made.items
+        ]
+        facts = {"year": made.year, "week": made.week, "level": made.level.name.lower(), "items": items}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    from fedpersona.simulation.narration import printable
+
+    table = Table(title=made.title, caption=made.note, title_justify="left", caption_justify="left", box=None)
+    for heading, style in (("", "dim"), ("Title", ""), ("Artist", ""), ("Why", "dim")):
+        table.add_column(heading, style=style, overflow="fold")
+    for number, one in enumerate(made.items, start=1):
+        table.add_row(str(number), *(_plain(printable(text)) for text in (one.title, one.artist, one.reason)))
+    console = Console(width=110) if not sys.stdout.isatty() else Console()
+    console.print(table)
+    if out is not None:
+        _say(f"Saved: {out}")
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+@device.command()
+def join(
+    server: Annotated[str, typer.Argument(help="The server's address; 'practice' is one inside this command.")],
+    folder: Folder = _HOME,
+    charging: Annotated[bool, typer.Option(help="Only while charging.")] = False,
+    unmetered: Annotated[bool, typer.Option(help="Only on a network that costs nothing.")] = False,
+    idle: Annotated[bool, typer.Option(help="Only while the device is idle.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="Wait at most so many seconds.")] = 60.0,
+) -> None:
+    """Visit a server once: take its model and, with your consent, contribute to its open rounds.
+
+    This version reaches servers of its own process only. 'practice' is one with 300 invented people: all of it
+    happens on this machine, and you see what taking part is like.
+    """
+    from contextlib import nullcontext
+
+    from fedpersona.device.conditions import Conditions
+    from fedpersona.simulation.practice import practice
+
+    when = Conditions(charging=charging, unmetered=unmetered, idle=idle)
+    address = _address(server)
+    with practice() if server == "practice" else nullcontext(), _opened(folder) as opened:
+        membership = opened.join(address, when=when, wait=wait)
+        _say(f"{address}: {membership.state}")
+        _say(str(opened.ledger.tail(5)))
+
+
+@consents.command("show")
+def consent_show(folder: Folder = _HOME, as_json: Json = False) -> None:
+    """Show what you said yes and no to."""
+    with _opened(folder) as opened:
+        states = opened.consent.states()
+    if as_json:
+        sys.stdout.write(json.dumps([state.to_dict() for state in states]) + "\n")
+    else:
+        _say("\n".join(str(state) for state in states) or "You were asked nothing yet, so nothing may leave.")
+
+
+@consents.command("notice")
+def consent_notice(purpose: Purpose) -> None:
+    """Print the notice of a purpose: what you say yes to when you grant it."""
+    from fedpersona.device.notice import notice
+
+    _say(notice(purpose).text)
+
+
+@consents.command("grant")
+def consent_grant(
+    purpose: Purpose,
+    server: Server,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it holds.")] = 365,
+    folder: Folder = _HOME,
+) -> None:
+    """Say yes to one purpose, for one server."""
+    with _opened(folder) as opened:
+        opened.consent.grant(purpose, server=_address(server), days=days)
+        _say(str(opened.consent.state(purpose, _address(server))))
+
+
+@consents.command("refuse")
+def consent_refuse(purpose: Purpose, server: Server, folder: Folder = _HOME) -> None:
+    """Say no to one purpose, for one server."""
+    with _opened(folder) as opened:
+        opened.consent.refuse(purpose, server=_address(server))
+        _say(str(opened.consent.state(purpose, _address(server))))
+
+
+@consents.command("withdraw")
+def consent_withdraw(purpose: Purpose, server: Server, folder: Folder = _HOME) -> None:
+    """Take a yes back, at once."""
+    with _opened(folder) as opened:
+        opened.consent.withdraw(purpose, server=_address(server))
+        _say(str(opened.consent.state(purpose, _address(server))))
+
+
+@ledgers.callback(invoke_without_command=True)
+def ledger_show(
+    context: typer.Context,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many of the last entries.")] = 20,
+    folder: Folder = _HOME,
+    as_json: Json = False,
+) -> None:
+    """Show what left this device, what came, what was refused, and why."""
+    if context.invoked_subcommand is not None:
+        return
+    with _opened(folder) as opened:
+        tail = opened.ledger.tail(count)
+        if as_json:
+            sys.stdout.write(json.dumps(opened.ledger.export()[-count:]) + "\n")
+        else:
+            _say(str(tail))
+
+
+@ledgers.command("verify")
+def ledger_verify(folder: Folder = _HOME) -> None:
+    """Check both chains, of the ledger and of your consents: a changed or removed entry shows."""
+    with _opened(folder) as opened:
+        entries, records = opened.ledger.verify(), opened.consent.verify()
+    _say(f"whole: {entries:,} ledger entries and {records:,} consent records, each signed and in its place")
+
+
+@device.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The zip to write; it must not be there yet.")],
+    folder: Folder = _HOME,
+) -> None:
+    """Write everything that is kept about you as a zip of plain files."""
+    with _opened(folder) as opened:
+        opened.export(out)
+    _say(f"Written: {out}. It is not encrypted: keep it where only you can read it.")
+
+
+@device.command()
+def forget(
+    folder: Folder = _HOME,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete everything: history, playlists, consents, ledger and the key. It cannot be undone."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("forget deletes everything for good: say --yes where nobody can be asked")
+        typer.confirm(f"Delete everything in {folder}, for good?", abort=True, err=True)
+    with _opened(folder) as opened:
+        listens = opened.vault.count()
+        opened.forget()
+    _say(f"Forgotten: {listens:,} listens, every consent and ledger entry, and the key. {folder} is gone.")
+
+
+@device.command()
+def status(
+    folder: Folder = _HOME,
+    whole: Annotated[bool, typer.Option("--check", help="Read every page of the vault and both chains, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is kept, what is set, and whether it is whole."""
+    with _opened(folder) as opened:
+        facts = dict(opened.status())
+        if whole:
+            opened.check()
+            facts["whole"] = True
+    if as_json:
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    _print_status(facts)
+
+
+def _print_status(facts: dict[str, Any]) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if name in ("first_listen", "last_listen") and value is not None:
+            value = datetime.fromtimestamp(value, UTC).strftime("%d %b %Y").lstrip("0")
+        if isinstance(value, list):
+            value = "; ".join(str(part.get("words", part)) if isinstance(part, dict) else str(part) for part in value)
+        if isinstance(value, dict):
+            value = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
+        table.add_row(name.replace("_", " "), _plain("none" if value in (None, "") else str(value)))
+    Console(width=110 if not sys.stdout.isatty() else None).print(table)
