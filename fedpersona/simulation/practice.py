@@ -51,7 +51,9 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
         chosen = rng.choice(len(catalogue), count, replace=False, p=chances / chances.sum())
         who += [person] * count
         what += chosen.tolist()
-    return Population.from_pairs("practice crowd", catalogue, np.array(who), np.array(what))
+    return Population.from_pairs(
+        "practice crowd", catalogue, np.array(who), np.array(what), person_ids=np.arange(people)
+    )
 
 
 @contextmanager
