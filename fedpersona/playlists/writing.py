@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from fedpersona.errors import ConfigError, OutputError
 from fedpersona.playlists.jspf import jspf
@@ -15,7 +17,7 @@ from fedpersona.playlists.xspf import xspf
 
 __all__ = ["FORMATS", "render", "save"]
 
-FORMATS: Mapping[str, Callable[[Playlist], str]] = {"xspf": xspf, "jspf": jspf, "m3u8": m3u8}
+FORMATS: Mapping[str, Callable[[Playlist], str]] = MappingProxyType({"xspf": xspf, "jspf": jspf, "m3u8": m3u8})
 """Every writer, by the suffix of its files."""
 
 
@@ -26,30 +28,50 @@ def render(playlist: Playlist, format_name: str) -> bytes:
         ConfigError: there is no such format.
     """
     if format_name not in FORMATS:
-        raise ConfigError(f"playlists are written as {', '.join(FORMATS)}, not '{format_name}': change the suffix")
-    return FORMATS[format_name](playlist).encode("utf-8", errors="replace")
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise ConfigError(f"no playlist is written as '.{format_name}': end the file's name in one of {known}")
+    return FORMATS[format_name](playlist).encode()
 
 
 def save(playlist: Playlist, path: str | Path) -> Path:
     """Write the playlist in the format of the file's suffix; an existing file is replaced whole.
 
+    A new file may be read by its owner only, since it tells what they listen to; one that is replaced keeps its
+    permissions, and through a link the file it names is replaced.
+
+    Args:
+        playlist: what to write.
+        path: where; ``~`` is the home folder, and the folder must be there.
+
+    Returns:
+        The file written.
+
     Raises:
         ConfigError: there is no format of this suffix.
         OutputError: the file cannot be written; what was there before is as it was.
     """
-    target = Path(path).expanduser()
-    body = render(playlist, target.suffix.lower().removeprefix("."))
+    body = render(playlist, Path(path).suffix.lower().removeprefix("."))
     try:
-        handle, partial = tempfile.mkstemp(prefix=f".{target.stem[:50]}-", suffix=".partial", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(partial).replace(target)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror}); name another place") from None
+        target = Path(path).expanduser()
+        _replace(Path(os.path.realpath(target)), body)
+    except (OSError, RuntimeError, ValueError) as error:  # no such home folder; a zero byte in the name
+        why = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{path}: the playlist cannot be written ({why}); name another place") from None
     return target
+
+
+def _replace(target: Path, body: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=".playlist-", suffix=".partial", dir=target.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            partial.chmod(target.stat().st_mode & 0o777)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise

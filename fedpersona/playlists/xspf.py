@@ -1,4 +1,4 @@
-"""XSPF 1 (https://www.xspf.org/spec): the XML playlist that VLC, Clementine and many others open."""
+"""XSPF 1 (https://www.xspf.org/spec): a playlist as XML, which most players on a computer open."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def xspf(playlist: Playlist) -> str:
-    """Return the playlist as XSPF. Characters that XML cannot hold are left out.
+    """Return the playlist as XSPF, its elements in the order of the specification.
 
-    A track has no ``location``, since no file is known; it has an ``identifier`` where its recording is known, and
-    players find the rest by creator and title ("content resolution", section 5 of the specification).
+    A track has no ``location``, since no file is known. It has an ``identifier`` for each name its recording is known
+    by: the address at MusicBrainz, and the Spotify URI. Where there is none, a player can still look for creator and
+    title, which the specification calls fuzzy lookup. The ``annotation`` of a track is the reason it is there.
+    Characters that XML cannot hold are left out.
     """
     root = ElementTree.Element("playlist", {"version": "1", "xmlns": _NAMESPACE})
     _add(root, "title", playlist.title)
+    _add(root, "creator", "fedpersona")
     _add(root, "annotation", playlist.annotation)
     _add(root, "date", playlist.created_iso)
     tracks = ElementTree.SubElement(root, "trackList")
@@ -31,10 +34,8 @@ def xspf(playlist: Playlist) -> str:
 
 
 def _track(element: ElementTree.Element, track: Track) -> None:
-    if track.mbid:
-        _add(element, "identifier", f"https://musicbrainz.org/recording/{track.mbid}")
-    if track.spotify:
-        _add(element, "identifier", track.spotify)
+    for identifier in (track.recording, track.spotify):
+        _add(element, "identifier", identifier or "")
     _add(element, "title", track.title)
     _add(element, "creator", track.artist)
     _add(element, "annotation", track.reason)
@@ -43,5 +44,5 @@ def _track(element: ElementTree.Element, track: Track) -> None:
 
 
 def _add(parent: ElementTree.Element, name: str, text: str) -> None:
-    if text:
-        ElementTree.SubElement(parent, name).text = _NO_XML.sub("", text)
+    if held := _NO_XML.sub("", text):
+        ElementTree.SubElement(parent, name).text = held
