@@ -1,0 +1,115 @@
+"""What an owner reads before saying yes: one notice a purpose, in plain words and true to the code as it is.
+
+A notice that is changed gets another hash, so that owners are asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from fedpersona.errors import UnknownName
+
+__all__ = ["PURPOSES", "Notice", "Purpose", "notice"]
+
+Purpose: TypeAlias = Literal["share_update", "share_metrics", "audit_canary"]
+"""What consent can be given to, each by itself."""
+
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """The current notice of one purpose."""
+
+    purpose: Purpose
+    version: int
+    """Counted from 1; raised with every change of the text."""
+    summary: str
+    """The purpose in a few words."""
+    text: str
+    """All of it, in English."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of purpose, version and text, in hexadecimal."""
+        return hashlib.sha256(f"{self.purpose}\n{self.version}\n{self.text}".encode()).hexdigest()
+
+
+def notice(purpose: str) -> Notice:
+    """Return the current notice of a purpose.
+
+    Raises:
+        UnknownName: there is no such purpose.
+    """
+    if purpose not in _NOTICES:
+        raise UnknownName("purpose", purpose, PURPOSES)
+    return _NOTICES[purpose]
+
+
+_SHARE_UPDATE = """\
+Contribute to the shared taste model
+
+What is sent: for each round of training, one list of numbers that this device computes from your listening history,
+as long for everyone, with a number for every item of the catalogue whether you played it or not. Before it is sent it
+is shortened where the round sets a limit, rounded, and masked: numbers that other devices of the round take away
+again are added to it. Your history itself (what you played, and when) is not sent.
+
+To whom: the server at the address you say yes to, and no other.
+
+Why: the server adds up the lists of all devices of a round. The sum improves a taste model that every device
+downloads, and that your own device makes your playlists with.
+
+What the server can learn: from one masked list, nothing as long as the other devices of the round are real. This
+version cannot check that they are: a server that invents them could take the masks off and read your list, and from
+that much of what you played. If you changed your policy to allow unmasked lists, the server reads them as they are.
+The sum says something about all who took part together; a round that adds no noise to it promises nothing about any
+one person beyond that. The ledger on this device says for each round whether it was masked and what it promised.
+
+How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
+a sum cannot be taken out again. This device cannot check how long a server keeps what it received.
+
+How to take it back: withdraw it in the app, or with 'fedpersona device consent withdraw'. It takes effect at once:
+a round under way is stopped, and what was not sent yet is destroyed. Your playlists go on without it.
+"""
+
+_SHARE_METRICS = """\
+Share how well playlists fit
+
+What is sent: nothing. This version of fedpersona has no code that sends figures about playlists. Your answer is kept
+for a later version; that one will have another notice, and you will be asked again before anything is sent.
+
+To whom: to nobody; your answer is for the server at the address you name.
+
+Why you can answer now: a no is kept as well as a yes.
+
+How long: until it runs out (after a year, unless you chose another time) or you take it back.
+
+How to take it back: withdraw it in the app, or with 'fedpersona device consent withdraw'.
+"""
+
+_AUDIT_CANARY = """\
+Take part in a test of the server's privacy
+
+What is sent: nothing. This version of fedpersona has no code that adds invented plays for such a test. Your answer is
+kept for a later version; that one will have another notice, and you will be asked again before anything is sent.
+
+To whom: to nobody; your answer is for the server at the address you name.
+
+Why you can answer now: a no is kept as well as a yes.
+
+How long: until it runs out (after a year, unless you chose another time) or you take it back.
+
+How to take it back: withdraw it in the app, or with 'fedpersona device consent withdraw'.
+"""
+
+_NOTICES: Mapping[str, Notice] = {
+    found.purpose: found
+    for found in (
+        Notice("share_update", 1, "contribute to the shared taste model", _SHARE_UPDATE),
+        Notice("share_metrics", 1, "share how well playlists fit", _SHARE_METRICS),
+        Notice("audit_canary", 1, "take part in a test of the server's privacy", _AUDIT_CANARY),
+    )
+}
