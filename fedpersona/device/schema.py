@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["STEPS", "VERSION"]
+__all__ = ["STEPS"]
 
 STEPS: tuple[str, ...] = (
     """
     CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
+    -- A number is never given twice: what is remembered of a track must not come to mean another.
     CREATE TABLE tracks (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name BLOB NOT NULL UNIQUE,
         artist TEXT NOT NULL,
         title TEXT NOT NULL,
-        ids TEXT NOT NULL DEFAULT '',
-        UNIQUE (artist, title, ids)
+        ids TEXT NOT NULL
     );
     CREATE TABLE listens (
         track INTEGER NOT NULL REFERENCES tracks (id),
@@ -52,5 +53,4 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE file (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
     """,
 )
-
-VERSION = len(STEPS)
+"""Step ``n`` turns a store of version ``n`` into one of version ``n + 1``. A step that was released never changes."""
