@@ -142,9 +142,15 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
+        """Give a cursor to read with. Inside :meth:`writing` it reads in that transaction."""
+        with self._lock, self._named(), self._cursor() as cursor:
+            yield cursor
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Cursor]:
         """Give a cursor to read with: all it reads is of one moment, whatever other processes write meanwhile.
 
-        Inside :meth:`writing` it reads in that transaction.
+        Nothing can be written until it ends.
         """
         with self._lock, self._named(), self._cursor() as cursor:
             if self._open.in_transaction:
@@ -154,7 +160,7 @@ class Store:
             try:
                 yield cursor
             finally:
-                if self._open.in_transaction:
+                if self._connection is not None and self._connection.in_transaction:
                     cursor.execute("ROLLBACK")
 
     @contextmanager
@@ -166,7 +172,7 @@ class Store:
         with self._lock, self._named(), self._cursor() as cursor:
             nested = self._depth > 0
             if not nested and self._open.in_transaction:
-                raise RuntimeError("writing() inside reading(): end the reading first")
+                raise RuntimeError("writing() inside snapshot(): end the snapshot first")
             name = f"part_{self._depth}"
             cursor.execute(f"SAVEPOINT {name}" if nested else "BEGIN IMMEDIATE")
             self._depth += 1
