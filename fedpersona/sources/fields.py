@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from datetime import UTC, datetime
 
-__all__ = ["EARLIEST", "LONGEST_NAME", "clean_name", "mbid", "plausible_time", "spotify_track"]
+__all__ = ["EARLIEST", "LONGEST_NAME", "clean_name", "iso_time", "mbid", "number", "plausible_time", "spotify_track"]
 
 EARLIEST = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 """Unix seconds: before it, nobody recorded what they played; an older time is a clock that was not set."""
@@ -16,6 +17,7 @@ LONGEST_NAME = 1000
 
 _DAY = 86_400
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")
 _NO_UUID = "00000000-0000-0000-0000-000000000000"
 _SPOTIFY = re.compile(
     r"(?:spotify:track:|https?://open\.spotify\.com/(?:intl-[a-z]{2,5}(?:-[a-z]{2,5})?/)?track/)([0-9A-Za-z]{22})(?:[/?#].*)?",
@@ -64,6 +66,29 @@ def spotify_track(text: object) -> str | None:
         return None
     match = _SPOTIFY.fullmatch(text.strip())
     return f"spotify:track:{match[1]}" if match else None
+
+
+def number(value: object) -> float | None:
+    """Read a number, or text that is one in decimal digits; None for anything else, NaN and infinity too."""
+    if isinstance(value, str):
+        value = float(value) if len(value) <= 40 and _NUMBER.fullmatch(value.strip()) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an int of more than 308 digits
+        return None
+
+
+def iso_time(text: object) -> float | None:
+    """Read an ISO 8601 date with a time as Unix seconds; UTC where it names no offset. None when it is not one."""
+    if not isinstance(text, str) or not 16 <= len(text) <= 40:
+        return None
+    try:
+        time = datetime.fromisoformat(text.strip())
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def plausible_time(seconds: float, now: float) -> bool:

@@ -1,0 +1,64 @@
+"""From the fields of one record to a listen, or the reason why not: the same reasons for every format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from fedpersona.sources.fields import clean_name, plausible_time
+from fedpersona.sources.format import MINIMUM_SECONDS, Skipped
+from fedpersona.sources.listen import Listen
+
+__all__ = ["Clock", "checked"]
+
+Clock = Callable[[], float]
+"""Tells the time now, in Unix seconds."""
+
+_DAY = 86_400
+
+
+def checked(
+    place: str,
+    *,
+    now: float,
+    played_at: float | None,
+    artist: object,
+    title: object,
+    ids: Iterable[str | None] = (),
+    seconds: float | None = None,
+) -> Listen | Skipped:
+    """Make a listen of fields as they were found.
+
+    Args:
+        place: where in the file.
+        now: Unix seconds.
+        played_at: the start of the play, Unix seconds; None when the record has no time that can be read.
+        artist: as found, of any type.
+        title: as found, of any type.
+        ids: what the checks of ``fields`` gave, None among them; in the order of trust.
+        seconds: how long it was played; None when the source does not say. A negative time, and one over a day, is
+            a counter's fault and taken for unknown.
+    """
+    names = clean_name(artist), clean_name(title)
+    if problem := _problem(names, played_at, now):
+        return Skipped(problem, place)
+    if seconds is not None and not 0 <= seconds <= _DAY:
+        seconds = None
+    if seconds is not None and seconds < MINIMUM_SECONDS:
+        return Skipped(f"played for less than {MINIMUM_SECONDS} seconds", place)
+    assert played_at is not None and names[0] is not None and names[1] is not None  # noqa: S101 (``_problem`` saw to it)
+    known = tuple(dict.fromkeys(one for one in ids if one is not None))
+    return Listen(math.floor(played_at), names[0], names[1], known, None if seconds is None else int(seconds))
+
+
+def _problem(names: tuple[str | None, str | None], played_at: float | None, now: float) -> str | None:
+    for name, word in zip(names, ("artist", "title"), strict=True):
+        if name is None:
+            return f"no {word} that can be read"
+        if "\ufffd" in name:
+            return f"letters in the {word} that were lost to a wrong encoding"
+    if played_at is None:
+        return "no time that can be read"
+    if not plausible_time(played_at, now):
+        return "a time before 1995 or in the future"
+    return None
