@@ -1,14 +1,13 @@
 """Apple's ``Apple Music Play Activity.csv`` (privacy.apple.com, "Apple Media Services information").
 
-A row is an event of a player; a play is a ``PLAY_END``. The columns changed over the years and are found by their names.
-``Artist Name`` is missing from most exports: ``Container Artist Name`` is the artist of the album it was played from, and
-where that is empty too, the play cannot be kept. Times are UTC where they name no offset. The address, the place, the
-network and the devices that Apple wrote beside each play are dropped with their row.
+A row is an event of a player; a play is a ``PLAY_END``. The columns changed over the years and are found by name.
+``Artist Name`` is missing from most exports: ``Container Artist Name`` is the artist of the album it was played from,
+and where that is empty too, the play cannot be kept. Times are UTC where they name no offset. The address, the place,
+the network and the devices that Apple wrote beside each play are dropped with their row.
 """
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -17,7 +16,7 @@ from fedpersona.sources.fields import iso_time, number
 from fedpersona.sources.format import MINIMUM_SECONDS, Skipped
 from fedpersona.sources.listen import Listen
 from fedpersona.sources.record import Clock, checked
-from fedpersona.sources.text import rows
+from fedpersona.sources.text import first_rows, rows
 
 __all__ = ["AppleMusic"]
 
@@ -42,7 +41,7 @@ class AppleMusic:
 
     def recognises(self, head: str) -> bool:
         """Know the header's names."""
-        return _columns(next(csv.reader([head.split("\n", 1)[0]]), [])) is not None
+        return any(_columns(fields) is not None for fields in first_rows(head, 1))
 
     def read(self, stream: BinaryIO) -> Iterator[Listen | Skipped]:
         """Yield every record, one at a time."""
@@ -77,7 +76,7 @@ def _listen(fields: dict[str, str], place: str, now: float) -> Listen | Skipped:
     if fields.get(_MEDIA) == "VIDEO":
         return Skipped("a video, not a song", place)
     start, seconds = _span(fields)
-    if _too_short(start, fields):
+    if seconds is None and _too_short(start, fields):
         return Skipped(f"played for less than {MINIMUM_SECONDS} seconds", place)
     return checked(
         place, now=now, played_at=start, artist=_artist(fields), title=_first(fields, _TITLES), seconds=seconds
@@ -105,6 +104,6 @@ def _span(fields: dict[str, str]) -> tuple[float | None, float | None]:
 
 
 def _too_short(start: float | None, fields: dict[str, str]) -> bool:
-    """Tell whether start and end leave too little time, whatever the counter of milliseconds says."""
+    """Tell whether start and end leave too little time, for rows without a count of milliseconds."""
     end = iso_time(fields.get(_END))
     return start is not None and end is not None and 0 <= end - start < MINIMUM_SECONDS

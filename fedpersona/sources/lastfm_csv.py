@@ -1,13 +1,13 @@
 """Last.fm histories as comma-separated values, in the two layouts that exporters write.
 
-With a header: ``uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid`` (lastfm.ghan.nl, lastfmstats.com), in any order;
+With a header: ``uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid`` (lastfm.ghan.nl), in any order;
 ``uts`` is the start of the play in Unix seconds. Without one: artist, album, track, ``dd Mon YYYY HH:MM``, in UTC
-(lastfm-to-csv). Last.fm takes a play for a listen after half of the track or four minutes, and never says how long it was.
+(lastfm-to-csv). Last.fm takes a play for a listen after half of the track or four minutes, and never says how long
+it was.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 import time
 from collections.abc import Iterator
@@ -18,14 +18,13 @@ from fedpersona.sources.fields import mbid, number
 from fedpersona.sources.format import Skipped
 from fedpersona.sources.listen import Listen
 from fedpersona.sources.record import Clock, checked
-from fedpersona.sources.text import Row, rows
+from fedpersona.sources.text import Row, first_rows, rows
 
 __all__ = ["LastfmCsv"]
 
-_MONTHS = {
-    name: month
-    for month, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)  # no locale
-}
+# Not from ``calendar``, whose names follow the locale.
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: month for month, name in enumerate(_MONTH_NAMES, start=1)}
 _TIME = re.compile(r"\s*([0-9]{1,2}) ([A-Za-z]{3})[a-z]* ([0-9]{4}),? ([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*")
 _NEEDED = {"uts", "artist", "track"}
 _HEADERLESS = {"artist": 0, "album": 1, "track": 2, "utc_time": 3}
@@ -46,11 +45,10 @@ class LastfmCsv:
 
     def recognises(self, head: str) -> bool:
         """Know the header's names, or four fields of which the last is such a time."""
-        for line in head.split("\n", _LOOKED_AT)[:_LOOKED_AT]:
-            fields = next(csv.reader([line[:5000]]), [])
-            if _columns(fields) is not None or (len(fields) == 4 and _TIME.fullmatch(fields[3])):
-                return True
-        return False
+        return any(
+            _columns(fields) is not None or (len(fields) == 4 and _TIME.fullmatch(fields[3]) is not None)
+            for fields in first_rows(head, _LOOKED_AT)
+        )
 
     def read(self, stream: BinaryIO) -> Iterator[Listen | Skipped]:
         """Yield every record, one at a time."""

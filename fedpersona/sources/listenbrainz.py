@@ -1,4 +1,4 @@
-"""A ListenBrainz export: ``listens/YYYY/M.jsonl``, one listen a line, as the server's ``background/export.py`` writes it.
+"""A ListenBrainz export: ``listens/YYYY/M.jsonl``, one listen a line, as its ``background/export.py`` writes it.
 
 ``listened_at`` is the start of the play in Unix seconds. ``track_metadata.additional_info`` is what the player sent,
 ``track_metadata.mbid_mapping`` what ListenBrainz found for it. ``feedback.jsonl`` and ``pinned_recording.jsonl`` of the
@@ -16,7 +16,7 @@ from fedpersona.sources.fields import mbid, number, spotify_track
 from fedpersona.sources.format import MINIMUM_SECONDS, Skipped
 from fedpersona.sources.listen import Listen
 from fedpersona.sources.record import Clock, checked
-from fedpersona.sources.text import lines
+from fedpersona.sources.text import first_lines, lines
 
 __all__ = ["ListenBrainz"]
 
@@ -39,7 +39,7 @@ class ListenBrainz:
         """Know a line that is an object with the keys of a listen."""
         return any(
             line.startswith("{") and '"track_metadata"' in line and '"listened_at"' in line
-            for line in head.split("\n", _LOOKED_AT)[:_LOOKED_AT]
+            for line in first_lines(head, _LOOKED_AT)
         )
 
     def read(self, stream: BinaryIO) -> Iterator[Listen | Skipped]:

@@ -39,26 +39,18 @@ def checked(
         seconds: how long it was played; None when the source does not say. A negative time, and one over a day, is
             a counter's fault and taken for unknown.
     """
-    names = clean_name(artist), clean_name(title)
-    if problem := _problem(names, played_at, now):
-        return Skipped(problem, place)
+    artist, title = clean_name(artist), clean_name(title)
+    if artist is None or title is None:
+        return Skipped(f"no {'artist' if artist is None else 'title'} that can be read", place)
+    if "\ufffd" in artist or "\ufffd" in title:
+        return Skipped("letters that were lost to a wrong encoding: save the file as UTF-8", place)
+    if played_at is None:
+        return Skipped("no time that can be read", place)
+    if not plausible_time(played_at, now):
+        return Skipped("a time before 1995 or in the future", place)
     if seconds is not None and not 0 <= seconds <= _DAY:
         seconds = None
     if seconds is not None and seconds < MINIMUM_SECONDS:
         return Skipped(f"played for less than {MINIMUM_SECONDS} seconds", place)
-    assert played_at is not None and names[0] is not None and names[1] is not None  # noqa: S101 (``_problem`` saw to it)
     known = tuple(dict.fromkeys(one for one in ids if one is not None))
-    return Listen(math.floor(played_at), names[0], names[1], known, None if seconds is None else int(seconds))
-
-
-def _problem(names: tuple[str | None, str | None], played_at: float | None, now: float) -> str | None:
-    for name, word in zip(names, ("artist", "title"), strict=True):
-        if name is None:
-            return f"no {word} that can be read"
-        if "\ufffd" in name:
-            return f"letters in the {word} that were lost to a wrong encoding"
-    if played_at is None:
-        return "no time that can be read"
-    if not plausible_time(played_at, now):
-        return "a time before 1995 or in the future"
-    return None
+    return Listen(math.floor(played_at), artist, title, known, None if seconds is None else int(seconds))

@@ -1,7 +1,8 @@
 """The ``.scrobbler.log`` of portable players (Rockbox and others): Audioscrobbler's portable player log, 1.0 and 1.1.
 
-Comment lines begin with ``#``; the others hold, between tabs: artist, album, title, track number, length of the track in
-seconds, rating (``L`` listened, ``S`` skipped), the start in Unix seconds, and since 1.1 the MusicBrainz recording id.
+Comment lines begin with ``#``; the others hold, between tabs: artist, album, title, track number, length of the track
+in seconds, rating (``L`` listened, ``S`` skipped), the start in Unix seconds, and since 1.1 the MusicBrainz recording
+id.
 ``#TZ/UTC`` says that times are UTC. ``#TZ/UNKNOWN`` says that the player knows no time zone and counted its own local
 time: such times are read as UTC, so they are off by the distance of its owner from Greenwich, fourteen hours at most.
 """

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from fedpersona.sources.format import Skipped
 
-__all__ = ["LONGEST_LINE", "Line", "Row", "Utf8", "lines", "rows"]
+__all__ = ["LONGEST_LINE", "Line", "Row", "Utf8", "first_lines", "first_rows", "lines", "rows"]
 
 LONGEST_LINE = 1 << 17
 """Characters of a line; a longer one holds no listen, and csv refuses a longer field too."""
@@ -95,6 +95,17 @@ class Utf8:
         size = len(self._rest) if size < 0 else size
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
+
+
+def first_lines(head: str, count: int) -> list[str]:
+    """Split the first ``count`` lines off the beginning of a file; the last one may be cut off."""
+    found = head.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n").split("\n", count)
+    return found[:count]
+
+
+def first_rows(head: str, count: int) -> list[list[str]]:
+    """Split the first ``count`` lines of a table into fields; lines that are no row are left out."""
+    return [fields for line in first_lines(head, count) if (fields := _split(line))]
 
 
 def lines(stream: BinaryIO) -> Iterator[Line | Skipped]:
