@@ -12,7 +12,7 @@ __all__ = ["EARLIEST", "LONGEST_NAME", "clean_name", "iso_time", "mbid", "number
 EARLIEST = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 """Unix seconds: before it, nobody recorded what they played; an older time is a clock that was not set."""
 
-LONGEST_NAME = 1000
+LONGEST_NAME = 500
 """Characters of an artist or a title; what is longer is not a name."""
 
 _DAY = 86_400
