@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from fedpersona.errors import FedpersonaError, Stopped
+from fedpersona.errors import ConfigError, FedpersonaError, Stopped
 
 __all__ = ["Stop", "Worker", "repeating"]
 
 _NICENESS = 10
+_LONGEST_PAUSE = 8  # times the usual one
 _LOG = logging.getLogger(__name__)
 
 
@@ -44,16 +46,22 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at once when the app wishes to stop; tell whether it does."""
-        return self._event.wait(seconds)
+        return self._event.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
 
 
 class Worker:
     """Runs one piece of work in a thread of its own, at low priority where the system has priorities for threads.
 
+    Priority is lowered on Linux, where each thread has a niceness; elsewhere it is left alone. The thread does not
+    keep a program from ending: what it was doing is cut off then. A process that is forked off has no such thread;
+    there the worker has ended, and does not start again.
+
     Args:
-        work: is called with a :class:`Stop`, and may return at any time.
+        work: is called with a :class:`Stop` and may return at any time. It should look at the wish several times a
+            second: otherwise :meth:`stop` does not see it end.
         name: names the thread.
-        failed: is called, in the thread, with what the work raised; by default it is logged in one line.
+        failed: is called, in the thread, with what the work raised. By default one line is logged: with the words of
+            fedpersona's own errors only, since those of others could name what the owner plays.
     """
 
     def __init__(
@@ -61,15 +69,28 @@ class Worker:
     ) -> None:
         self._work = work
         self._failed = failed
+        self._lock = threading.Lock()
         self.stopping = Stop()
         self.error: BaseException | None = None
-        """What the work ended with, None where it ended well or has not ended."""
+        """What the work ended with, without its traceback, which would hold on to all the work had at hand; None
+        where it ended well or has not ended."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._started = False
+
+    def __repr__(self) -> str:
+        return f"Worker({self._thread.name!r}, {'running' if self.running else 'not running'})"
 
     def start(self) -> None:
-        """Begin; a second call does nothing."""
-        if self._thread.ident is None:
-            self._thread.start()
+        """Begin; a second call does nothing, nor does one after :meth:`stop`."""
+        with self._lock:
+            if self._started or self.stopping.wished:
+                return
+            try:
+                self._thread.start()
+            except RuntimeError as error:  # no room for another thread, or the program is ending
+                self._end_with(error)
+            else:
+                self._started = True
 
     def stop(self, seconds: float = 1.0) -> bool:
         """Wish the work to stop and wait so long for it; tell whether it has ended."""
@@ -77,10 +98,14 @@ class Worker:
         return self.wait(seconds)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait so long for the work to end by itself; tell whether it has."""
-        if self._thread.ident is None or self._thread is threading.current_thread():
-            return self._thread.ident is None
-        self._thread.join(seconds)
+        """Wait so long for the work to end by itself; tell whether it has, or never began.
+
+        Work that waits for itself is told at once that it has not ended.
+        """
+        with self._lock:
+            started = self._started
+        if started and self._thread is not threading.current_thread():
+            self._thread.join(None if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX))
         return not self._thread.is_alive()
 
     @property
@@ -95,20 +120,35 @@ class Worker:
         except Stopped:
             pass
         except BaseException as error:  # nothing may reach the app's own threads
-            self.error = error
-            with suppress(Exception):
-                (self._failed or _report)(error)
+            self._end_with(error)
+
+    def _end_with(self, error: BaseException) -> None:
+        self.error = error
+        with suppress(BaseException):
+            (self._failed or _report)(error)
+        _let_go(error)
 
 
 def repeating(work: Callable[[Stop], None], *, seconds: float, jitter: float = 0.1) -> Callable[[Stop], None]:
     """Return work that is done again and again, so many seconds apart, until it is stopped.
 
-    An error of ours ends one turn, not the repetition; each in a row doubles the pause, up to eight times.
+    An error of ours ends one turn, not the repetition; each in a row doubles the pause, up to eight times. Any other
+    error is a mistake in the work, and ends it.
+
+    Args:
+        work: what is done in a turn.
+        seconds: from the end of a turn to the next, above 0.
+        jitter: how much of a pause is left to chance, 0 to 1, so that devices do not come all at once.
+
+    Raises:
+        ConfigError: a number out of its range.
     """
+    if not (0 < seconds < threading.TIMEOUT_MAX / 2 / _LONGEST_PAUSE and 0 <= jitter <= 1):
+        raise ConfigError(f"repeating every {seconds} seconds, jitter {jitter}: give more than 0, and 0 to 1")
 
     def again(stop: Stop) -> None:
         pause = seconds
-        while True:
+        while not stop.wished:
             try:
                 work(stop)
                 pause = seconds
@@ -116,19 +156,38 @@ def repeating(work: Callable[[Stop], None], *, seconds: float, jitter: float = 0
                 raise
             except FedpersonaError as error:
                 _report(error)
-                pause = min(pause * 2, seconds * 8)
-            if stop.wait(pause * (1 + random.uniform(-jitter, jitter))):  # noqa: S311 - spreads load, hides nothing
-                return
+                pause = min(pause * 2, seconds * _LONGEST_PAUSE)
+            stop.wait(pause * (1 + random.uniform(-jitter, jitter)))  # noqa: S311 - spreads load, hides nothing
 
     return again
 
 
 def _report(error: BaseException) -> None:
-    _LOG.warning("background work ended: %s: %s", type(error).__name__, error)
+    """Log an error in one line. Only the words of our own errors are known to tell nothing of a history."""
+    words = f": {error}" if isinstance(error, FedpersonaError) else _place(error)
+    _LOG.warning("background work: %s%s", type(error).__name__, words)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take the tracebacks off an error and those it came from: their frames hold what the work had at hand."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _lower_priority() -> None:
     """Yield to the app. On Linux a thread has a niceness of its own; elsewhere nothing is changed."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            thread = threading.get_native_id()
+            if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
+                os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
