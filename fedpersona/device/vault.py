@@ -26,11 +26,6 @@ _BATCH = 20_000  # listens a transaction: about 20 MB of memory and under a seco
 _PAGE = 10_000
 _DAY = 86_400
 _LATEST = 4_102_444_800  # 2100-01-01
-_GROUPED = """
-    SELECT tracks.id, artist, title, ids, plays, last
-    FROM (SELECT track, count(*) AS plays, max(played_at) AS last FROM listens GROUP BY track)
-    JOIN tracks ON tracks.id = track ORDER BY tracks.id
-"""
 
 
 class Finds(Protocol):
@@ -127,6 +122,7 @@ class Vault:
         self._version = ""
         self._matcher: Finds | None = None
         self._rows: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._last: tuple[tuple[str, int, int], Plays] | None = None
         self._retention.expire_if_possible()
 
     def __repr__(self) -> str:
@@ -216,10 +212,15 @@ class Vault:
 
     def tracks(self) -> Iterator[TrackPlays]:
         """Yield every track that was played, with how often and when last, in the order of its number."""
-        with self._store.reading() as cursor:
-            rows = cursor.execute(_GROUPED).fetchall()
-        for track, artist, title, ids, plays, last in rows:
-            yield TrackPlays(track, artist, title, tuple(ids.split()), plays, last)
+        with self._store.snapshot() as cursor:
+            # Two passes and no join: each reads its table from one end to the other, which takes half the time.
+            names = cursor.execute("SELECT id, artist, title, ids FROM tracks ORDER BY id").fetchall()
+            counts = cursor.execute("SELECT track, count(*), max(played_at) FROM listens GROUP BY track").fetchall()
+        played = {track: (plays, last) for track, plays, last in counts}
+        for track, artist, title, ids in names:
+            if track in played:
+                plays, last = played[track]
+                yield TrackPlays(track, artist, title, tuple(ids.split()), plays, last)
 
     def top_artists(self, n: int = 10) -> list[tuple[str, int]]:
         """Return the artists that were played most, with the number of plays, most first."""
@@ -247,6 +248,14 @@ class Vault:
             catalogue: the catalogue, public; nothing of the history goes into it.
             match: finds tracks in it; by default by id, else by normalised names.
         """
+        if match is not None:
+            return self._plays(catalogue, match)
+        state = (catalogue.version, *self._store.changes())
+        if self._last is None or self._last[0] != state:
+            self._last = (state, self._plays(catalogue, None))
+        return self._last[1]
+
+    def _plays(self, catalogue: Catalogue, match: Finds | None) -> Plays:
         tracks = list(self.tracks())
         rows = self._matched(tracks, catalogue, match)
         known = rows >= 0
@@ -256,7 +265,10 @@ class Vault:
         weights = np.bincount(place, counts, minlength=items.size)
         last = np.full(items.size, np.iinfo(np.int64).min)
         np.maximum.at(last, place, times)
-        return Plays(items.astype(np.int32), weights.astype(np.float32), last)
+        arrays = items.astype(np.int32), weights.astype(np.float32), last
+        for array in arrays:
+            array.setflags(write=False)  # they are given out again while nothing has changed
+        return Plays(*arrays)
 
     def matched(self, catalogue: Catalogue) -> Known:
         """Return how much of the history the catalogue knows."""
