@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedpersona.errors import ConfigError, DataNotFound
+from fedpersona.errors import ConfigError, DataNotFound, DeviceError
 
 if TYPE_CHECKING:
     from fedpersona.device.device import Device
@@ -282,14 +282,21 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete everything: history, playlists, consents, ledger and the key. It cannot be undone."""
+    from fedpersona.device.forgetting import forget_unopened
+
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("forget deletes everything for good: say --yes where nobody can be asked")
         typer.confirm(f"Delete everything in {folder}, for good?", abort=True, err=True)
-    with _opened(folder) as opened:
-        listens = opened.vault.count()
-        opened.forget()
-    _say(f"Forgotten: {listens:,} listens, every consent and ledger entry, and the key. {folder} is gone.")
+    try:
+        with _opened(folder) as opened:
+            listens = f"{opened.vault.count():,} listens"
+            opened.forget()
+    except DeviceError as error:
+        _notice(f"it could not be opened ({error}), so it is deleted unread")
+        forget_unopened(folder.expanduser())
+        listens = "all listens"
+    _say(f"Forgotten: {listens}, every consent and ledger entry, and the key. {folder} is gone.")
 
 
 @device.command()

@@ -16,7 +16,6 @@ from rich.console import Console
 from fedpersona.errors import ConfigError, DataError, UnknownName
 
 if TYPE_CHECKING:
-
     from fedpersona.simulation import Run, RunConfig
     from fedpersona.simulation.listening import Listening
     from fedpersona.simulation.record import DataFacts

@@ -17,6 +17,7 @@ from fedpersona.device.clock import Clock
 from fedpersona.device.conditions import Conditions
 from fedpersona.device.consent import Consent
 from fedpersona.device.export import write_export
+from fedpersona.device.folder import DATABASE
 from fedpersona.device.forgetting import forget_folder
 from fedpersona.device.gate import Gate
 from fedpersona.device.keys import Key, open_key
@@ -32,8 +33,6 @@ from fedpersona.device.visit import visit
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
 
 __all__ = ["Device"]
-
-_DATABASE = "vault.db"
 
 
 class Device:
@@ -54,7 +53,14 @@ class Device:
     def __init__(self, folder: Path, key: Key, *, clock: Callable[[], float], zone: tzinfo | None) -> None:
         self.folder = folder
         self._key = key
-        self._store = Store(folder / _DATABASE, key.secret)
+        self._store = Store(folder / DATABASE, key.secret)
+        try:
+            self._furnish(clock, zone)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _furnish(self, clock: Callable[[], float], zone: tzinfo | None) -> None:
         signer = signing_key(self._store)
         self.clock = Clock(self._store, clock)
         self.vault = Vault(self._store, self.clock)
@@ -86,8 +92,8 @@ class Device:
         Raises:
             DeviceError: it cannot be opened; the error's class says why, its words what to do.
         """
-        path = Path(folder).expanduser()
-        return cls(path, open_key(path, passphrase), clock=clock, zone=zone)
+        key = open_key(folder, passphrase)
+        return cls(Path(folder).expanduser(), key, clock=clock, zone=zone)
 
     def __enter__(self) -> Self:
         return self
@@ -154,9 +160,7 @@ class Device:
 
         def one_visit(stop: Stop) -> str:
             gate = Gate(self.vault, self.consent, self.policy, self.ledger, self.clock)
-            return visit(
-                address, connect(address), gate=gate, shelf=self.shelf, ledger=self.ledger, stop=stop, key=key
-            )
+            return visit(address, connect(address), gate=gate, shelf=self.shelf, ledger=self.ledger, stop=stop, key=key)
 
         membership = Membership(address, one_visit, when or Conditions())
         self._memberships.append(membership)
@@ -185,7 +189,9 @@ class Device:
             "last_listen": last,
             "retention_days": self.vault.retention_days,
             "catalogue": repr(self.catalogue),
-            "shared_model": None if trained is None else f"{trained.shared.model}, {trained.shared.round_number} rounds",
+            "shared_model": None
+            if trained is None
+            else f"{trained.shared.model}, {trained.shared.round_number} rounds",
             "consents": [state.to_dict() for state in self.consent.states()],
             "contributions": self.ledger.count("sent"),
             "key": self._key.kind,
@@ -212,6 +218,17 @@ class Device:
             "playlists.json": self._weekly.export(),
             "status.json": dict(self.status()),
         }
+
+    def check(self) -> None:
+        """Read everything and hold it against its checksums, hashes and signatures.
+
+        Raises:
+            VaultDamaged: bytes on disk are not those that were written.
+            ChainBroken: an entry of the ledger or of the consents was changed, removed or moved.
+        """
+        self._store.check()
+        self.ledger.verify()
+        self.consent.verify()
 
     def forget(self) -> None:
         """Delete everything: the key first, then every file. Nothing of it can be read again, by anyone.

@@ -6,11 +6,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from fedpersona.device.folder import DATABASE, KEY_FILE, LOCK_FILE
+from fedpersona.device.key_file import erase
 from fedpersona.errors import OutputError
 
-__all__ = ["forget_folder"]
+__all__ = ["forget_folder", "forget_unopened"]
 
-_OURS = ("vault.db", "vault.db-wal", "vault.db-shm", "vault.db-journal", "key.json", "key.lock")
+_OURS = (*(DATABASE + suffix for suffix in ("", "-wal", "-shm", "-journal")), KEY_FILE, LOCK_FILE)
 
 
 def forget_folder(folder: Path) -> None:
@@ -35,6 +37,18 @@ def forget_folder(folder: Path) -> None:
         raise OutputError(
             f"{folder}: the key is destroyed, so nothing can be read, but could not be removed: {', '.join(left)}"
         )
+
+
+def forget_unopened(folder: Path) -> None:
+    """Remove a device that cannot be opened: its key is lost, or what it opens is damaged.
+
+    An entry in the system keyring stays; it opens nothing any more.
+
+    Raises:
+        OutputError: a file is still there.
+    """
+    erase(folder)
+    forget_folder(folder)
 
 
 def _remove(file: Path) -> None:

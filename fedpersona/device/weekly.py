@@ -165,7 +165,7 @@ class Weekly:
         trained = self._shelf.trained
         if len(plays) and trained is not None:
             return Level.SHARED, _by_model(trained, plays)
-        artists = self._vault.artist_plays()
+        artists = self._vault.artist_plays(catalogue)
         taste = tag_taste.TagTaste(catalogue, plays, artists)
         return (Level.TAGS if taste.personal else Level.WELL_KNOWN), (taste.scores(), taste.explain)
 
