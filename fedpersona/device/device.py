@@ -69,7 +69,7 @@ class Device:
         self.shelf = Shelf(self._store)
         self._weekly = Weekly(self._store, self.vault, self.shelf, self.clock, zone)
         self._memberships: list[Membership] = []
-        self.consent.on_withdraw(self._stop_memberships)
+        self.consent.on_withdraw(self._heed_no)
 
     @classmethod
     def open(
@@ -170,9 +170,13 @@ class Device:
 
     def leave(self, server: str) -> None:
         """Stop taking part in a server's federation. Consents stay as they are."""
-        self._stop_memberships(server=normalised(server))
+        self._stop_memberships(normalised(server))
 
-    def _stop_memberships(self, purpose: str = "share_update", server: str | None = None) -> None:
+    def _heed_no(self, purpose: str, server: str) -> None:
+        if purpose == "share_update":
+            self._stop_memberships(server)
+
+    def _stop_memberships(self, server: str | None = None) -> None:
         ending = [one for one in self._memberships if server in (None, one.server)]
         self._memberships = [one for one in self._memberships if one not in ending]
         for membership in ending:
