@@ -62,11 +62,12 @@ To whom: the server at the address you say yes to, and no other.
 Why: the server adds up the lists of all devices of a round. The sum improves a taste model that every device
 downloads, and that your own device makes your playlists with.
 
-What the server can learn: from one masked list, nothing as long as the other devices of the round are real. This
-version cannot check that they are: a server that invents them could take the masks off and read your list, and from
-that much of what you played. If you changed your policy to allow unmasked lists, the server reads them as they are.
-The sum says something about all who took part together; a round that adds no noise to it promises nothing about any
-one person beyond that. The ledger on this device says for each round whether it was masked and what it promised.
+What the server can learn: that your device takes part, and when. From one masked list nothing, as long as the other
+devices of the round are real and do not work together with it. This version cannot check that they are: a server that
+invents them could take the masks off and read your list, and from that much of what you played. If you changed your
+policy to allow unmasked lists, the server reads them as they are. The sum says something about all who took part
+together; a round that adds no noise to it promises nothing about any one person beyond that. The ledger on this
+device says for each round whether it was masked and what it promised.
 
 How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
 a sum cannot be taken out again. This device cannot check how long a server keeps what it received.
