@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,16 +55,22 @@ _LETTERS_ONLY = _Table({"\ufe0e": None, "\ufe0f": None}, drop="PSZC")
 
 _AND = re.compile(r"(?<=\w)\s*\+\s*(?=\w)|&")
 _N = re.compile(r"(?<=[\w'])[\s-]+'?n'?[\s-]+(?=[\w'])")  # Guns N' Roses, rock 'n' roll
-_GUESTS = re.compile(r"\s(?:(?<!\d\s)ft\.?|feat\.?|featuring)\s[^()\[\]]*?(?=\s[-(\[]|$)")
+_GUESTS = re.compile(r"\s(?:(?<!\d\s)ft\.?|feat\.?|featuring)\s([^()\[\]]*?)(?=\s[-(\[]|$)")
 _BRACKETS = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]|\{([^{}]*)\}")
-_OPEN_GUESTS = re.compile(r"\s[(\[](?:ft\.?|feat\.?|featuring|with)\s[^()\[\]]*$")
+_OPEN_GUESTS = re.compile(r"\s[(\[](?:ft\.?|feat\.?|featuring|with)\s([^()\[\]]*)$")
+_GUEST_NOTE = re.compile(r"\s*(?:ft\.?|feat\.?|featuring|with|w/)\s.+")
+# A note with one of these words speaks of another recording, whatever else it says.
+_OTHER_RECORDING = re.compile(
+    r"\b(?:live|re-?mix|rmx|acoustic|unplugged|demo|instrumental|karaoke|cover|session|reprise|rehearsal|dub|medley"
+    r"|orchestral?|strings|choir|piano|a\s?cappella|acapella|sped|slowed|nightcore|re-?recorded)\b"
+)
+_OTHER_CUT = re.compile(r"\b(?:mix|edit|version)\b")  # after guests: whose it is, nobody can tell
 _SAME_RECORDING = re.compile(
     r"""\s*(?:
-    (?:ft\.?|feat\.?|featuring|with|w/)\s.+
-    | (?:\d{4}\s+)? (?:24[-\s]?bit\s+)? (?:new(?:ly)?\s+)? (?:digital(?:ly)?\s+)?
-      re-?master(?:ed|izado|is[eé]e?)? (?:\s+(?:version|edition|mix|stereo|mono|in|from|\d{4}))*
+    (?:\d{4}\s+)? (?:24[-\s]?bit\s+)? (?:new(?:ly)?\s+)? (?:digital(?:ly)?\s+)?
+      re-?master(?:ed|i[sz](?:e|ee|ado|ada))? (?:\s+(?:version|edition|mix|stereo|mono|in|from|\d{4}))*
     | (?:\d{4}\s+)? (?:original\s+)? (?:mono|stereo) (?:\s+(?:version|mix|edit|master|\d{4}))*
-    | \d{4}\s+(?:version|mix)
+    | \d{4}\s+mix
     | (?:radio|single|album|lp|original|main|video|clean|explicit|standard)\s+(?:edit|version|mix)
     | 7(?:"|''|[\s-]?inch)\s+(?:edit|version|mix)
     | explicit | clean | single | bonus(?:\s+track)? | official(?:\s+(?:music|lyrics?))?\s+(?:video|audio)
@@ -78,6 +83,7 @@ _SAME_RECORDING = re.compile(
     re.VERBOSE,
 )
 _IN_WORD_SIGN = re.compile(r"(?<=[a-z])!(?=[a-z])")  # P!nk
+_PARTS = re.compile(r"\s*[/;,]\s*")
 _FIRST_OF = re.compile(r"\s*;\s*")
 _FIRST_OF_LIST = re.compile(r"\s*[,;]\s*")
 
@@ -86,10 +92,11 @@ def _folded(text: str) -> str:
     """Return the text without case, accents and variants of the same sign; Latin only where it was Latin."""
     if text.isascii():
         return text.lower()
+    given = text
     text = unicodedata.normalize("NFKD", text.translate(_LETTERS)).casefold().translate(_ACCENTS)
     # Once more for what folding made (a dotted capital I has an accent below); then Hangul and kana as one sign each.
     text = unicodedata.normalize("NFKD", text).translate(_ACCENTS).translate(_LETTERS)
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text if text.strip() else given)  # a lone accent is a name, too
 
 
 def _letters(text: str, whole: str) -> str:
@@ -98,14 +105,25 @@ def _letters(text: str, whole: str) -> str:
         text = _AND.sub(" and ", text)
     if "n" in text:
         text = _N.sub(" and ", text)
-    return text.translate(_LETTERS_ONLY) or "".join(whole.split())
+    left = text.translate(_LETTERS_ONLY) or "".join(whole.split())
+    # Two signs that something between them kept apart may be one now.
+    return left if left.isascii() else unicodedata.normalize("NFC", left)
 
 
 def _without_guests(text: str) -> str:
-    return _OPEN_GUESTS.sub("", _GUESTS.sub("", text)) if "f" in text or "with" in text else text
+    if "f" not in text and "with" not in text:
+        return text
+    return _OPEN_GUESTS.sub(_no_guests, _GUESTS.sub(_no_guests, text))
 
 
-@lru_cache(maxsize=1 << 16)
+def _no_guests(found: re.Match[str]) -> str:
+    return "" if _only_guests(found[1]) else found[0]
+
+
+def _only_guests(names: str) -> bool:
+    return not _OTHER_RECORDING.search(names) and not _OTHER_CUT.search(names)
+
+
 def normalised_artist(name: str) -> str:
     """Return what two spellings of one artist have in common: letters and digits, without guests and "the".
 
@@ -113,8 +131,8 @@ def normalised_artist(name: str) -> str:
     Any text gives something: a name of signs only (``!!!``) gives those signs. Applying it twice changes nothing.
     """
     whole = _folded(name).strip()
-    text = _without_guests(_BRACKETS.sub(_guests_removed, whole))
-    if text.endswith(", the"):
+    text = _kept(_without_guests(_BRACKETS.sub(_guests_removed, whole)).strip(), whole)
+    if text.endswith(", the") and text[:-5].translate(_LETTERS_ONLY):
         text = text[:-5]
     elif text.startswith("the ") and text[4:].translate(_LETTERS_ONLY):
         text = text[4:]
@@ -127,7 +145,7 @@ def normalised_artist(name: str) -> str:
 
 def _guests_removed(found: re.Match[str]) -> str:
     content = found[1] or found[2] or found[3] or ""
-    return " " if re.match(r"\s*(?:ft\.?|feat\.?|featuring|with)\s", content) else found[0]
+    return " " if _GUEST_NOTE.fullmatch(content) else found[0]
 
 
 def normalised_title(title: str) -> str:
@@ -163,13 +181,18 @@ def _notes_removed(found: re.Match[str]) -> str:
 
 def _without_notes(segment: str) -> str:
     """Return a bracket's or dash's content without what says the same recording: ``live / 2011 remaster`` is live."""
-    if _SAME_RECORDING.fullmatch(segment):
+    if _says_nothing(segment):
         return ""
-    parts = re.split(r"\s*[/;,]\s*", segment)
-    if len(parts) == 1:
-        return segment
-    left = [part for part in parts if not _SAME_RECORDING.fullmatch(part)]
+    parts = _PARTS.split(segment)
+    left = [part for part in parts if not _says_nothing(part)]
     return segment if len(left) == len(parts) else " / ".join(left)
+
+
+def _says_nothing(note: str) -> bool:
+    """Tell whether a note leaves the recording the same: guests, or what another edition says."""
+    if _GUEST_NOTE.fullmatch(note):
+        return _only_guests(note)
+    return bool(_SAME_RECORDING.fullmatch(note)) and not _OTHER_RECORDING.search(note)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,9 +234,12 @@ class Matcher:
     def _index_names(self, catalogue: Catalogue) -> None:
         several = []
         names = self._names
+        normal: dict[str, str] = {}
         for row, (artist, title) in enumerate(zip(catalogue.artists, catalogue.titles, strict=True)):
             key = normalised_title(title)
-            names.setdefault((normalised_artist(artist), key), row)
+            if artist not in normal:
+                normal[artist] = normalised_artist(artist)
+            names.setdefault((normal[artist], key), row)
             if "," in artist or ";" in artist:
                 several.append((_first_artist(artist), key, row))
         for first, key, row in several:  # after all others: a whole name comes before a part of one
@@ -235,12 +261,16 @@ class Matcher:
             if row is not None:
                 return row
         key = normalised_title(title)
+        if not key:
+            return None
         row = self._names.get((normalised_artist(artist), key))
         if row is None and ("," in artist or ";" in artist):
             row = self._names.get((_first_artist(artist), key))
         return row
 
     def _artist_row(self, artist: str) -> int | None:
+        if not artist.strip():
+            return None
         row = self._artists.get(normalised_artist(artist))
         if row is None and ";" in artist:
             return self._artists.get(normalised_artist(_FIRST_OF.split(artist.strip(" ;"))[0]))
