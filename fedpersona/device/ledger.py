@@ -1,0 +1,195 @@
+"""What left this device, what came, and what was refused: written down before it happens, and never changed.
+
+Each entry is one transaction on disk before anything is sent. What became of it is an entry of its own: delivered, or
+destroyed. Where a crash came in between, the ledger says that it may have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedpersona.device.chain import Chain
+from fedpersona.device.clock import Clock
+from fedpersona.device.ledger_entry import FOLLOW_UPS, Kind, LedgerEntry, Tail, folded, plain, update_words
+from fedpersona.device.store import Cursor, Store
+from fedpersona.errors import ChainBroken, PlanRefused
+from fedpersona.wire.layout import Layout
+from fedpersona.wire.plan import Plan
+
+__all__ = ["Kind", "Ledger", "LedgerEntry", "Tail", "update_words"]
+
+
+class Ledger:
+    """The ledger of a device. Printing :meth:`tail` reads well.
+
+    Args:
+        store: of the device.
+        chain: its chain ``ledger``.
+        clock: the device's clock.
+    """
+
+    def __init__(self, store: Store, chain: Chain, clock: Clock) -> None:
+        self._store = store
+        self._chain = chain
+        self._clock = clock
+
+    # -- writing --
+
+    def sending(
+        self, *, server: str, purpose: str, plan: Plan, layout: Layout, size: int, digest: str, norm: float
+    ) -> LedgerEntry:
+        """Write down, on disk, that something is about to be sent. Only then may it be.
+
+        Args:
+            server: the normalised address.
+            purpose: what the owner consented to.
+            plan: the round.
+            layout: of the update.
+            size: bytes of the message.
+            digest: SHA-256 of the message, in hexadecimal.
+            norm: length of the update, after clipping.
+
+        Raises:
+            PlanRefused: this device has answered this very plan before, or may have.
+            ChainBroken: the ledger is not what this device signed; nothing may be sent.
+        """
+        plan_hash = plan.hash()
+        with self._store.writing() as cursor:
+            if any(entry.plan_hash == plan_hash for entry in self.contributions(server)):
+                raise PlanRefused("this device has answered this very plan before: no plan is answered twice")
+            return self._write(
+                cursor,
+                "sent",
+                server=server,
+                purpose=purpose,
+                **_of_plan(plan),
+                what=update_words(layout, size, masked=plan.masked),
+                size=size,
+                norm=norm,
+                digest=digest,
+            )
+
+    def delivered(self, entry: LedgerEntry) -> None:
+        """Write down that what ``entry`` tells of was handed over."""
+        with self._store.writing() as cursor:
+            self._write(cursor, "delivered", entry=entry.number)
+
+    def destroyed(self, entry: LedgerEntry, *, reason: str) -> None:
+        """Write down that what ``entry`` tells of was destroyed instead of sent."""
+        with self._store.writing() as cursor:
+            self._write(cursor, "destroyed", entry=entry.number, reason=plain(reason))
+
+    def refused(self, *, server: str, purpose: str, plan: Plan | None = None, reason: str) -> LedgerEntry:
+        """Write down that this device said no, and why. The plan is None where it could not be read or was not."""
+        with self._store.writing() as cursor:
+            about = {} if plan is None else _of_plan(plan)
+            return self._write(cursor, "refused", server=server, purpose=purpose, reason=plain(reason), **about)
+
+    def received(self, *, server: str, what: str, size: int) -> LedgerEntry:
+        """Write down that something public was downloaded.
+
+        Args:
+            server: the normalised address.
+            what: in words.
+            size: bytes.
+        """
+        with self._store.writing() as cursor:
+            return self._write(cursor, "received", server=server, what=plain(what), size=size)
+
+    def exported(self, *, what: str) -> LedgerEntry | None:
+        """Write down that the owner took a copy out. A broken ledger takes no entry, and does not keep them from it."""
+        return self._noted("exported", what)
+
+    def imported(self, *, what: str) -> LedgerEntry | None:
+        """Write down that the owner brought a history in: counts only, no names. None where the ledger is broken."""
+        return self._noted("imported", what)
+
+    # -- reading --
+
+    def tail(self, n: int = 10) -> Tail:
+        """Return the last ``n`` entries, oldest first; what became of a contribution is told with it.
+
+        Raises:
+            ChainBroken: the ledger is not what this device signed.
+        """
+        entries = self._entries()
+        return Tail(entries[max(0, len(entries) - n) :])
+
+    def sent_between(self, start: int, end: int) -> tuple[LedgerEntry, ...]:
+        """Return what left, or may have, from ``start`` to before ``end``, in Unix seconds."""
+        return tuple(entry for entry in self.contributions() if start <= entry.at < end)
+
+    def last_sent(self, server: str) -> LedgerEntry | None:
+        """Return the last that left for a server, or may have; None where nothing did."""
+        return next(reversed(self.contributions(server)), None)
+
+    def contributions(self, server: str | None = None) -> tuple[LedgerEntry, ...]:
+        """Return everything that left, or may have, oldest first; for one server or for all."""
+        return tuple(entry for entry in self._entries() if entry.left and server in (None, entry.server))
+
+    def count(self, kind: Kind) -> int:
+        """Return how many entries there are of a kind; of ``sent``, those that left or may have."""
+        return sum(entry.kind == kind and (entry.left or kind != "sent") for entry in self._entries())
+
+    def epsilon_spent(self) -> float:
+        """Return the sum of ε over all rounds that promised one: an upper bound, by basic composition.
+
+        Rounds that promised nothing are not in it: :meth:`unlimited` counts them.
+        """
+        return sum(entry.epsilon for entry in self.contributions() if entry.epsilon is not None)
+
+    def unlimited(self) -> int:
+        """Return how many contributions were to rounds that promised no differential privacy."""
+        return sum(entry.epsilon is None for entry in self.contributions())
+
+    def rounds_within(self, seconds: int) -> int:
+        """Return how many contributions left, or may have, in the last so many seconds, to all servers."""
+        return sum(self._clock.age(entry.at) < seconds for entry in self.contributions())
+
+    def seconds_since_another_run(self, server: str, run: str) -> int | None:
+        """Return how long ago this device last took part in another run of a server; None where it never did."""
+        others = [entry for entry in self.contributions(server) if entry.run != run]
+        return min((self._clock.age(entry.at) for entry in others), default=None)
+
+    def verify(self) -> int:
+        """Check the whole chain and return how many entries there are.
+
+        Raises:
+            ChainBroken: names the first entry that was changed, removed or moved.
+        """
+        return self._chain.verify()
+
+    def export(self) -> list[dict[str, Any]]:
+        """Return all entries, oldest first, with hashes and signatures, JSON-native; unchecked, for an export."""
+        return self._chain.export()
+
+    # -- inner workings --
+
+    def _entries(self) -> tuple[LedgerEntry, ...]:
+        return folded(self._chain.entries())
+
+    def _noted(self, kind: Kind, what: str) -> LedgerEntry | None:
+        try:
+            with self._store.writing() as cursor:
+                return self._write(cursor, kind, what=plain(what))
+        except ChainBroken:
+            return None
+
+    def _write(self, cursor: Cursor, kind: Kind | str, **body: Any) -> LedgerEntry:
+        entry = self._chain.append(cursor, {"kind": kind, **body}, self._clock.keep(cursor))
+        if kind in FOLLOW_UPS:
+            return LedgerEntry(entry.number, entry.at, "sent")
+        return LedgerEntry(entry.number, entry.at, **entry.body)
+
+
+def _of_plan(plan: Plan) -> Mapping[str, Any]:
+    return {
+        "model": plain(plan.model),
+        "round_number": plan.round_number,
+        "run": plain(plan.run),
+        "plan_hash": plan.hash(),
+        "masked": plan.masked,
+        "clip": plan.clip,
+        "epsilon": plan.epsilon,
+    }

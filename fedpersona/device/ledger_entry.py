@@ -1,0 +1,139 @@
+"""One entry of the ledger, and how it reads for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from fedpersona.device.chain import Entry
+from fedpersona.wire.layout import Layout
+
+__all__ = ["FOLLOW_UPS", "Kind", "LedgerEntry", "Outcome", "Tail", "folded", "plain", "size_words", "update_words"]
+
+Kind: TypeAlias = Literal["sent", "refused", "received", "exported", "imported"]
+Outcome: TypeAlias = Literal["delivered", "destroyed", "unknown"]
+
+FOLLOW_UPS = ("delivered", "destroyed")
+"""Kinds of entries of the chain that say what became of an earlier one."""
+
+_LONGEST = 400
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One entry, with what became of it."""
+
+    number: int
+    """Its place in the chain, from 1."""
+    at: int
+    """When it was written, in Unix seconds: before a send."""
+    kind: Kind
+    server: str | None = None
+    """The normalised address."""
+    purpose: str | None = None
+    """What the owner had consented to."""
+    model: str | None = None
+    round_number: int | None = None
+    run: str | None = None
+    """The training run, as the server names it."""
+    plan_hash: str | None = None
+    """SHA-256 of the plan, in hexadecimal."""
+    what: str | None = None
+    """What it was, in words."""
+    size: int | None = None
+    """Bytes."""
+    masked: bool | None = None
+    clip: float | None = None
+    """Longest update that the round allowed; None where it set no limit."""
+    norm: float | None = None
+    """Length of the update that was sent."""
+    epsilon: float | None = None
+    """The round's share of ε; None where it promised no differential privacy."""
+    digest: str | None = None
+    """SHA-256 of the bytes, in hexadecimal."""
+    reason: str | None = None
+    """Why it was refused or destroyed."""
+    outcome: Outcome | None = None
+    """What became of a contribution; ``unknown`` where the device stopped in between."""
+
+    @property
+    def left(self) -> bool:
+        """Whether something of the owner's left the device, or may have."""
+        return self.kind == "sent" and self.outcome != "destroyed"
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"{when}  {self.sentence}"
+
+    @property
+    def sentence(self) -> str:
+        """The entry in words, without its time."""
+        if self.kind == "sent":
+            return self._sent()
+        if self.kind == "refused":
+            about = "" if self.round_number is None else f" round {self.round_number} ({self.model}) of"
+            return f"refused{about} {self.server}: {self.reason}"
+        size = "" if self.size is None else f", {size_words(self.size)}"
+        source = "" if self.server is None else f" from {self.server}"
+        return f"{self.kind}{source}: {self.what}{size}"
+
+    def _sent(self) -> str:
+        verb = {"delivered": "sent to", "destroyed": "destroyed, not sent to"}.get(
+            str(self.outcome), "may have left for"
+        )
+        clip = "not shortened to a limit" if self.clip is None else f"length at most {self.clip:g}"
+        promise = "no differential privacy" if self.epsilon is None else f"ε {self.epsilon:g}"
+        words = f"{verb} {self.server}: round {self.round_number} ({self.model}), {self.what}; {clip}, {promise}"
+        return f"{words}; {self.reason}" if self.reason else words
+
+
+class Tail(tuple[LedgerEntry, ...]):
+    """The last entries of the ledger, oldest first; printed, one line each."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(str(entry) for entry in self) or "nothing has left this device"
+
+
+def folded(entries: Iterable[Entry]) -> tuple[LedgerEntry, ...]:
+    """Return what the chain tells, each contribution together with what became of it."""
+    found: dict[int, LedgerEntry] = {}
+    for entry in entries:
+        body = dict(entry.body)
+        if body["kind"] in FOLLOW_UPS:
+            about = found[body["entry"]]
+            found[about.number] = replace(about, outcome=body["kind"], reason=body.get("reason"))
+        else:
+            outcome: Outcome | None = "unknown" if body["kind"] == "sent" else None
+            found[entry.number] = LedgerEntry(entry.number, entry.at, **body, outcome=outcome)
+    return tuple(found.values())
+
+
+def update_words(layout: Layout, size: int, *, masked: bool) -> str:
+    """Say what an update is, such as ``64 × 4,607 numbers, masked, 1.2 MB``.
+
+    Args:
+        layout: its arrays.
+        size: bytes of the message.
+        masked: whether only a sum over devices can be read.
+    """
+    shapes = [" × ".join(f"{length:,}" for length in spec.shape) or "1" for spec in layout.arrays]
+    numbers = " and ".join(", ".join(shapes).rsplit(", ", 1)) if len(shapes) <= 3 else f"{layout.size:,}"
+    return f"{numbers} numbers, {'masked' if masked else 'not masked'}, {size_words(size)}"
+
+
+def size_words(size: int) -> str:
+    """Say how many bytes, such as ``1.2 MB``; a kB is 1,000."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size} byte{'' if size == 1 else 's'}"
+
+
+def plain(text: str) -> str:
+    """Return text that comes from elsewhere as one short printable line: a server's words must not steer a terminal."""
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
