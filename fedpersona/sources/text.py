@@ -56,20 +56,19 @@ def _encoding(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
-def _head(stream: BinaryIO) -> bytes:
-    """Read until there is enough for a byte order mark, or the end."""
-    head = b""
-    while len(head) < 4 and (more := stream.read(_CHUNK)):
-        head += more
-    return head
-
-
 def _texts(stream: BinaryIO) -> Iterator[str]:
     """Decode a stream piece by piece; bytes that are no text become U+FFFD, which no kept name may hold."""
-    head = _head(stream)
+    head, failure = b"", None
+    try:
+        while len(head) < 4 and (more := stream.read(_CHUNK)):  # enough for a mark
+            head += more
+    except _UNREADABLE as error:
+        failure = error
     encoding, mark = _encoding(head)
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     yield decoder.decode(head[mark:])
+    if failure is not None:
+        raise failure
     while chunk := stream.read(_CHUNK):
         yield decoder.decode(chunk)
     yield decoder.decode(b"", final=True)

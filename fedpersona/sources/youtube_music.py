@@ -12,16 +12,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-import ijson
-
 from fedpersona.sources.fields import iso_time
 from fedpersona.sources.format import Skipped
+from fedpersona.sources.json_array import records
 from fedpersona.sources.listen import Listen
 from fedpersona.sources.record import Clock, checked
-from fedpersona.sources.text import Utf8
 
 __all__ = ["YoutubeMusic"]
 
+_WANTED = ("header", "title", "titleUrl", "subtitles", "time")
 _HEADER = re.compile(r'"header"\s*:\s*"YouTube(?: Music)?"')
 
 # As seen in exports, with the words that belong to the sentence and not to the title. Takeout has more languages:
@@ -64,28 +63,22 @@ class YoutubeMusic:
 
     def read(self, stream: BinaryIO) -> Iterator[Listen | Skipped]:
         """Yield every record, one at a time."""
-        now, seen = self._clock(), 0
-        try:
-            for record in ijson.items(Utf8(stream), "item", use_float=True):
-                seen += 1
-                yield _listen(record, f"record {seen}", now)
-        except (ijson.JSONError, ValueError, OverflowError, RecursionError):
-            yield Skipped("not valid JSON from here to the end of the file", f"record {seen + 1}")
+        now = self._clock()
+        for record in records(stream, _WANTED):
+            yield record if isinstance(record, Skipped) else _listen(record.fields, record.place, now)
 
 
-def _listen(record: Any, place: str, now: float) -> Listen | Skipped:
-    if not isinstance(record, dict):
-        return Skipped("not a record of a play", place)
-    if record.get("header") != "YouTube Music":
+def _listen(fields: dict[str, Any], place: str, now: float) -> Listen | Skipped:
+    if fields.get("header") != "YouTube Music":
         return Skipped("not of YouTube Music", place)
-    if not _is_watched(record.get("titleUrl")):
+    if not _is_watched(fields.get("titleUrl")):
         return Skipped("not a song that can be played", place)
     return checked(
         place,
         now=now,
-        played_at=iso_time(record.get("time")),
-        artist=_artist(record.get("subtitles")),
-        title=_title(record.get("title")),
+        played_at=iso_time(fields.get("time")),
+        artist=_artist(fields.get("subtitles")),
+        title=_title(fields.get("title")),
     )
 
 
@@ -99,10 +92,10 @@ def _artist(subtitles: object) -> str | None:
     channel = first.get("name") if isinstance(first, dict) else None
     if not isinstance(channel, str):
         return None
-    channel = channel.strip()
+    channel = channel.rstrip()
     for topic in _TOPICS:
         if channel.endswith(topic):
-            artist = channel.removesuffix(topic)
+            artist = channel.removesuffix(topic).strip()
             return None if artist in _NOBODY else artist
     return channel
 
