@@ -18,13 +18,14 @@ from threadpoolctl import threadpool_limits
 
 from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.device.link import Offer, Release, provide
-from fedpersona.errors import CohortTooSmall, RoundClosed, RoundFailed
+from fedpersona.errors import CohortTooSmall, LayoutMismatch, RoundClosed, RoundFailed, WireError
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.masking import LEAST_NEIGHBOURS, MaskKey
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
 from fedpersona.taste.model import Shared, TasteModel
+from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import seal
@@ -117,8 +118,11 @@ class LocalFederation:
         try:
             for _ in range(self.model.planned_rounds(self.crowd.catalogue)):
                 self._run_round(running)
-        except RoundFailed as error:
+        except (RoundFailed, WireError) as error:
             self.failure = str(error)
+        except BaseException as error:  # a bug of ours: whoever waits must not wait for ever
+            self.failure = f"internal error: {type(error).__name__}"
+            raise
         else:
             self.failure = None
             with self._changed:
@@ -173,8 +177,7 @@ class LocalFederation:
                 "their masks cannot be taken out, so nothing was released. The round is begun again."
             )
         for message in current.messages.values():
-            words = decode(message, plan_hash=current.hash, layout=layout, ring_bits=plan.ring_bits)
-            np.add(total, words, out=total)
+            np.add(total, _read(message, current, layout), out=total)
         return FixedPoint(layout, plan.cohort, plan.ring_bits).decode_words(total), count
 
     def _gone(self, guests: list[LocalLink]) -> set[LocalLink]:
@@ -197,6 +200,13 @@ class LocalFederation:
                 key.mask(words, current.neighbours(key.public), current.hash.encode())
                 np.add(total, words, out=total)
         return total
+
+
+def _read(message: bytes, current: _Round, layout: Layout) -> Words:
+    try:
+        return decode(message, plan_hash=current.hash, layout=layout, ring_bits=current.plan.ring_bits)
+    except LayoutMismatch as error:
+        raise RoundFailed(f"round {current.plan.round_number}: {error}; nothing was released") from None
 
 
 @dataclass(eq=False)

@@ -47,7 +47,7 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
     for person in range(people):
         loved = rng.choice(len(tags), min(_FAVOURITES, len(tags)), replace=False, p=common / common.sum())
         chances = fame * (1.0 + _LOVE * has[:, loved].sum(axis=1)) ** 1.5
-        count = int(min(len(catalogue) // 2, rng.integers(20, 60)))
+        count = min(len(catalogue) // 2, int(rng.integers(20, 60)))
         chosen = rng.choice(len(catalogue), count, replace=False, p=chances / chances.sum())
         who += [person] * count
         what += chosen.tolist()

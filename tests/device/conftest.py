@@ -1,0 +1,35 @@
+"""Devices of invented people, without the machine's keyring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fedpersona.device import conditions
+from fedpersona.device.device import Device
+from tests.device.invented import listens
+
+
+@pytest.fixture(autouse=True)
+def no_keyring(monkeypatch):
+    """No test may use, or leave anything in, the keyring of the machine it runs on."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    monkeypatch.setenv("FEDPERSONA_PASSPHRASE", "of an invented person")
+    monkeypatch.delenv("FEDPERSONA_GLOBAL_PRIVACY_CONTROL", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_probe():
+    """What a test sets ends with it."""
+    before = conditions.current_probe()
+    yield
+    conditions.use_probe(before)
+
+
+@pytest.fixture
+def device(tmp_path, no_keyring) -> Iterator[Device]:
+    """A device with 60 listens of well-known music."""
+    with Device.open(tmp_path / "device") as opened:
+        opened.vault.add(listens())
+        yield opened

@@ -1,0 +1,202 @@
+"""The facade: open, take part, look, take along, forget."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import zipfile
+
+import pytest
+
+from fedpersona import Conditions, Device
+from fedpersona.device import conditions
+from fedpersona.device.conditions import Surroundings
+from fedpersona.device.weekly import Level
+from fedpersona.errors import (
+    ConfigError,
+    DeviceClosed,
+    OutputError,
+    ServerUnreachable,
+    WrongKey,
+)
+from tests.device.invented import MARK, listens
+from tests.device.servers import SERVER, Scripted, federation, sealed
+
+
+class Now:
+    def __init__(self, **facts):
+        self.facts = facts
+
+    def look(self):
+        return Surroundings(**self.facts)
+
+
+def joined(device, **settings):
+    return device.join(SERVER, **{"wait": 30.0, **settings})
+
+
+def test_a_device_contributes_and_gets_a_list_by_the_shared_model(device):
+    device.consent.grant("share_update", server=SERVER)
+    with federation().at(SERVER):
+        membership = joined(device)
+        assert membership.state == "contributed to 2 rounds"
+    assert device.playlist().level is Level.SHARED
+    assert device.ledger.count("sent") == 2
+    assert device.ledger.count("received") == 2
+    device.check()
+
+
+def test_two_devices_and_the_crowd_are_one_exact_sum(tmp_path, device):
+    with Device.open(tmp_path / "second") as second, federation().at(SERVER) as server:
+        second.vault.add(listens(30))
+        for one in (device, second):
+            one.consent.grant("share_update", server=SERVER)
+        members = [one.join(SERVER, wait=0) for one in (device, second)]
+        for member in members:
+            member.wait(30)
+        assert server.failure is None
+        assert all(member.state.startswith("contributed") for member in members)
+        assert device.shelf.trained.shared.hash() == second.shelf.trained.shared.hash()
+
+
+def test_without_consent_the_model_comes_and_nothing_goes(device):
+    with federation().at(SERVER) as server:
+        membership = joined(device)
+        assert "not contributed" in membership.state
+        assert server.wait(30)
+        joined(device)
+    assert device.ledger.count("sent") == 0
+    assert device.playlist().level is Level.SHARED
+
+
+def test_conditions_that_are_not_met_are_told_and_nothing_happens(device):
+    conditions.use_probe(Now(charging=False, unmetered=True, idle=None))
+    device.consent.grant("share_update", server=SERVER)
+    with federation().at(SERVER):
+        membership = device.join(SERVER, when=Conditions(charging=True, unmetered=True, idle=True))
+        assert membership.state.startswith("waiting: ")
+        assert "not charging" in membership.state
+        assert len(device.ledger.tail()) == 0
+        assert membership.stop()
+
+
+def test_a_withdrawal_stops_what_is_under_way_in_under_a_second(device):
+    device.consent.grant("share_update", server=SERVER)
+    with federation(patience=20.0).at(SERVER) as server:
+        held, summed = threading.Event(), server._crowd_sum
+
+        def slowly(*arguments):
+            held.wait(10)
+            return summed(*arguments)
+
+        server._crowd_sum = slowly
+        membership = device.join(SERVER, wait=0)
+        time.sleep(0.5)
+        started = time.perf_counter()
+        device.consent.withdraw("share_update", server=SERVER)
+        assert time.perf_counter() - started < 1.5
+        assert not membership.running
+        held.set()
+    assert device.ledger.contributions() == ()
+
+
+def test_a_server_that_is_not_there_or_no_address_is_one_sentence(device):
+    with pytest.raises(ServerUnreachable, match=r"no server answers at https://nowhere\.example"):
+        device.join("https://nowhere.example")
+    with pytest.raises(ConfigError, match="no server's address"):
+        device.join("taste")
+
+
+def test_errors_in_the_background_reach_the_state_and_not_the_app(device):
+    from fedpersona.device.link import provide
+
+    class Broken(Scripted):
+        def catalogue(self):
+            return b"not a catalogue"
+
+    with provide(SERVER, Broken):
+        assert joined(device).state.startswith("failed: ")
+
+    class Bug(Scripted):
+        def catalogue(self):
+            raise ZeroDivisionError
+
+    with provide(SERVER, Bug):
+        assert "error of our own (ZeroDivisionError)" in joined(device).state
+
+
+def test_a_catalogue_by_another_key_is_refused_and_the_first_one_stays(device):
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fedpersona.device import starter
+    from fedpersona.device.link import provide
+    from fedpersona.wire.signed_catalogue import seal
+
+    with provide(SERVER, Scripted):
+        assert joined(device).state == "no round was open"
+    pinned = device.shelf.pinned_key(SERVER)
+    other = seal(starter.catalogue(), issued=int(time.time()), key=Ed25519PrivateKey.generate())
+    with provide(SERVER, lambda: Scripted(catalogue=other)):
+        assert "key" in joined(device).state
+    assert device.shelf.pinned_key(SERVER) == pinned
+
+
+def test_an_older_catalogue_is_refused(device):
+    from fedpersona.device import starter
+    from fedpersona.errors import DataError
+    from fedpersona.wire.signed_catalogue import seal
+    from tests.device.servers import KEY
+
+    device.shelf.accept_catalogue(SERVER, sealed())
+    with pytest.raises(DataError, match="older"):
+        device.shelf.accept_catalogue(SERVER, seal(starter.catalogue(), issued=1000, key=KEY))
+
+
+def test_another_passphrase_does_not_open_it(device, tmp_path):
+    with pytest.raises(WrongKey):
+        Device.open(tmp_path / "device", passphrase="of somebody else")
+
+
+def test_two_objects_on_one_folder_see_the_same(device, tmp_path):
+    with Device.open(tmp_path / "device") as other:
+        device.consent.grant("share_update", server=SERVER)
+        assert other.consent.granted("share_update", SERVER)
+        assert other.vault.count() == device.vault.count() == 60
+        assert other.playlist() == device.playlist()
+
+
+def test_an_export_holds_everything_and_is_the_owners_alone(device, tmp_path):
+    device.consent.grant("share_update", server=SERVER)
+    device.playlist()
+    target = device.export(tmp_path / "mine.zip")
+    assert target.stat().st_mode & 0o077 == 0
+    with zipfile.ZipFile(target) as archive:
+        assert set(archive.namelist()) == {
+            "README.txt", "listens.jsonl", "consents.json", "ledger.json", "playlists.json", "status.json",
+        }  # fmt: skip
+        lines = [json.loads(line) for line in archive.read("listens.jsonl").splitlines()]
+        assert len(lines) == 60
+        assert len(json.loads(archive.read("consents.json"))) == 1
+        assert len(json.loads(archive.read("playlists.json"))[0]["items"]) == 30
+    assert device.ledger.tail(1)[0].kind == "exported"
+    with pytest.raises(OutputError, match="there already"):
+        device.export(target)
+    with pytest.raises(OutputError):
+        device.export(tmp_path / "no such folder" / "mine.zip")
+
+
+def test_after_closing_everything_says_so(device):
+    device.close()
+    for use in (device.playlist, device.vault.count, device.ledger.tail, device.status):
+        with pytest.raises(DeviceClosed):
+            use()
+
+
+def test_the_status_names_no_artist_and_no_title(device):
+    from fedpersona.sources.listen import Listen
+
+    device.vault.add([Listen(int(time.time()) - 9000, MARK, "A Song for Nobody", (), 100)])
+    told = json.dumps(device.status()) + repr(device) + repr(device.vault) + repr(device.playlist())
+    assert MARK not in told
+    assert "A Song for Nobody" not in told

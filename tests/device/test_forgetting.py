@@ -1,0 +1,89 @@
+"""After forget nothing is left: no listen, no key, no vector, on the disk or in the keyring."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from fedpersona import Device
+from fedpersona.device.forgetting import forget_unopened
+from fedpersona.errors import DeviceClosed
+from fedpersona.sources.listen import Listen
+from tests.device.invented import MARK
+from tests.device.servers import SERVER, federation
+
+
+def every_byte(folder) -> bytes:
+    return b"".join(path.name.encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def used(device):
+    now = int(time.time())
+    device.vault.add([Listen(now - 1000 * number, MARK, "A Song for Nobody", (), 200) for number in range(1, 50)])
+    device.consent.grant("share_update", server=SERVER)
+    with federation().at(SERVER):
+        device.join(SERVER, wait=30)
+    device.playlist()
+    return device
+
+
+def test_even_before_forgetting_no_title_is_readable_on_the_disk(used, tmp_path):
+    found = every_byte(tmp_path)
+    assert len(found) > 100_000
+    for planted in (MARK, "A Song for Nobody", SERVER, "share_update"):
+        assert planted.encode() not in found
+        assert planted.encode("utf-16-le") not in found
+
+
+def test_forget_leaves_no_file_and_a_copy_of_the_database_without_its_key_opens_with_nothing(used, tmp_path):
+    (tmp_path / "copy").mkdir()
+    for file in (tmp_path / "device").iterdir():
+        if file.name != "key.json":
+            (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
+    secret = used._key.secret
+    used.forget()
+    assert not (tmp_path / "device").exists()
+    left = every_byte(tmp_path)
+    assert secret not in left
+    assert secret.hex().encode() not in left
+    with pytest.raises(DeviceClosed):
+        used._key.secret  # noqa: B018 - the property raises
+    with pytest.raises(DeviceClosed):
+        used.playlist()
+
+
+def test_what_was_not_ours_in_the_folder_stays(used, tmp_path):
+    (tmp_path / "device" / "letter.txt").write_text("not ours")
+    used.forget()
+    assert [path.name for path in (tmp_path / "device").iterdir()] == ["letter.txt"]
+
+
+def test_a_second_name_of_the_database_shows_nothing_afterwards(used, tmp_path):
+    os.link(tmp_path / "device" / "vault.db", tmp_path / "second name")
+    used.forget()
+    assert (tmp_path / "second name").read_bytes() == b""
+
+
+def test_a_new_device_in_the_same_place_begins_empty(used, tmp_path):
+    used.forget()
+    with Device.open(tmp_path / "device") as again:
+        assert again.vault.count() == 0
+        assert len(again.ledger.tail()) == 0
+        assert again.consent.records() == []
+
+
+def test_a_device_that_cannot_be_opened_can_be_forgotten(used, tmp_path):
+    used.close()
+    (tmp_path / "device" / "vault.db").write_bytes(b"damaged")
+    forget_unopened(tmp_path / "device")
+    assert not (tmp_path / "device").exists()
+
+
+def test_forget_ends_what_runs_in_the_background(used):
+    with federation(patience=10.0).at(SERVER):
+        membership = used.join(SERVER, wait=0)
+        used.forget()
+        assert not membership.running
