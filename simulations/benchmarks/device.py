@@ -33,7 +33,7 @@ def invented_catalogue():
 
 
 def listens():
-    from fedpersona.sources import Listen
+    from fedpersona.sources.listen import Listen
 
     now = int(time.time())
     rows = [(n * 97) % ITEMS for n in range(PLAYED)]
@@ -80,7 +80,7 @@ def prepare(folder: Path) -> None:
     import numpy as np
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from fedpersona import Device
+    from fedpersona import Device, Policy
     from fedpersona.randomness import generator
     from fedpersona.wire.signed_catalogue import seal
 
@@ -92,6 +92,7 @@ def prepare(folder: Path) -> None:
     with Device.open(folder / "device") as device:
         device.vault.add(listens())
         device.consent.grant("share_update", server="https://bench.example")
+        device.policy = Policy(most_rounds_a_day=1000)
 
 
 def child_start(folder: Path) -> dict[str, float]:
@@ -138,7 +139,7 @@ def child_contribution(folder: Path) -> dict[str, float]:
                 500,
                 32,
                 0,
-                f"run {repeat}",
+                f"run {os.getpid()} {repeat}",
                 catalogue.version,
                 shared.hash(),
                 settings,

