@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.device.address import normalised
@@ -16,21 +16,20 @@ from fedpersona.device.chain import Chain, signing_key
 from fedpersona.device.clock import Clock
 from fedpersona.device.conditions import Conditions
 from fedpersona.device.consent import Consent
-from fedpersona.device.export import write_export
 from fedpersona.device.folder import DATABASE
 from fedpersona.device.forgetting import forget_folder
-from fedpersona.device.gate import Gate
 from fedpersona.device.keys import Key, open_key
 from fedpersona.device.ledger import Ledger
 from fedpersona.device.link import connect
 from fedpersona.device.membership import Membership
 from fedpersona.device.playlist import WeeklyConfig
-from fedpersona.device.policy import Policy
 from fedpersona.device.shelf import Shelf
 from fedpersona.device.store import Store
 from fedpersona.device.vault import Vault
-from fedpersona.device.visit import visit
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
+
+if TYPE_CHECKING:
+    from fedpersona.device.policy import Policy
 
 __all__ = ["Device"]
 
@@ -114,6 +113,8 @@ class Device:
     @property
     def policy(self) -> Policy:
         """The owner's floors; assign another to change them."""
+        from fedpersona.device.policy import Policy  # with it come the taste models: opening does not wait for them
+
         return Policy.load(self._store)
 
     @policy.setter
@@ -155,6 +156,9 @@ class Device:
             ConfigError: the address is none.
             ServerUnreachable: no server answers there.
         """
+        from fedpersona.device.gate import Gate
+        from fedpersona.device.visit import visit
+
         address = normalised(server)
         connect(address).leave()
 
@@ -209,6 +213,8 @@ class Device:
         Raises:
             OutputError: the file cannot be written, or is there already.
         """
+        from fedpersona.device.export import write_export
+
         target = write_export(Path(path).expanduser(), self)
         self.ledger.exported(what=f"everything kept here, for the owner, as {target.suffix.lstrip('.')}")
         return target

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fedpersona.errors import ServerUnreachable
-from fedpersona.taste.model import Shared
-from fedpersona.wire.plan import Setting
+
+if TYPE_CHECKING:
+    from fedpersona.taste.model import Shared
+    from fedpersona.wire.plan import Setting
 
 __all__ = ["Link", "Offer", "Release", "connect", "provide"]
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.device import starter
-from fedpersona.device.link import Release
 from fedpersona.device.store import Cursor, Store
 from fedpersona.errors import ConfigError, DataError, LayoutMismatch, PlanRefused, SignatureInvalid, VaultDamaged
-from fedpersona.taste import Shared, TasteModel, create
 from fedpersona.wire.signed_catalogue import SealedCatalogue, signer, unseal
 
-__all__ = ["Shelf"]
+if TYPE_CHECKING:
+    from fedpersona.device.link import Release
+    from fedpersona.taste import Shared, TasteModel
+
+__all__ = ["Shelf", "Trained"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Shelf:
         Raises:
             PlanRefused: it is not what it should be.
         """
+        from fedpersona.taste import create  # the taste models: a device that only opens does not wait for them
+
         try:
             model = create(release.model, release.settings)
             model.check(release.shared, self.catalogue)
@@ -135,6 +138,8 @@ def _keep(cursor: Cursor, name: str, body: bytes) -> None:
 
 
 def _pack(trained: Trained) -> bytes:
+    from safetensors.numpy import save
+
     header = {
         "model": trained.shared.model,
         "settings": trained.model.model_dump(),
@@ -148,6 +153,11 @@ def _pack(trained: Trained) -> bytes:
 
 
 def _unpack(data: bytes) -> Trained:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    from fedpersona.taste import Shared, create
+
     try:
         length = int.from_bytes(data[:4], "big")
         header = json.loads(data[4 : 4 + length])

@@ -87,8 +87,8 @@ def prepare(folder: Path) -> None:
     (folder / "catalogue").write_bytes(
         seal(invented_catalogue(), issued=int(time.time()), key=Ed25519PrivateKey.generate())
     )
-    basis = generator(0, "benchmark").standard_normal((ITEMS, DIM)).astype(np.float32) / np.sqrt(ITEMS)
-    np.save(folder / "basis.npy", basis)
+    basis = generator(0, "benchmark").standard_normal((ITEMS, DIM)) / np.sqrt(ITEMS)
+    np.save(folder / "basis.npy", basis.astype(np.float32))
     with Device.open(folder / "device") as device:
         device.vault.add(listens())
         device.consent.grant("share_update", server="https://bench.example")
