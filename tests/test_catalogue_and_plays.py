@@ -37,6 +37,25 @@ def test_items_are_found_by_id_and_called_by_title_and_artist():
         catalogue.row("c")
 
 
+def test_the_version_of_a_catalogue_changes_with_its_links_too():
+    plain = Catalogue.create(["1", "2"]).version
+    linked = Catalogue.create(["1", "2"], links=[["mbid:x"], []]).version
+    assert len({plain, linked, Catalogue.create(["1", "2"], links=[[], ["mbid:x"]]).version}) == 3
+    assert Catalogue.create(["1", "2"], links=[["mbid:x"], []]).version == linked
+
+
+def test_links_are_one_tuple_an_item_or_none_at_all():
+    assert Catalogue.create(["1", "2"]).links == ()
+    assert Catalogue.create(["1", "2"], links=[["mbid:x", "spotify:track:y"], []]).links[1] == ()
+    with pytest.raises(DataError, match="2 ids but 1 links"):
+        Catalogue.create(["1", "2"], links=[["mbid:x"]])
+
+
+def test_an_item_that_may_be_missing_is_found_or_none():
+    catalogue = Catalogue.create(["a", "b"])
+    assert (catalogue.find("b"), catalogue.find("c")) == (1, None)
+
+
 def plays(items, weights=None, times=None):
     weights = np.ones(len(items)) if weights is None else weights
     return Plays(np.array(items, np.int32), np.array(weights, np.float32), times)

@@ -23,7 +23,8 @@ _LEADING_TAGS = 5
 _ARTIST = 0.35  # weight of being by the same artist, beside that of a tag equally rare
 _FAME = 0.25  # exponent of the place in the catalogue: taste decides, fame settles what taste leaves open
 _FAME_OFFSET = 20.0
-_NOTHING = 1e-6
+_NOTHING = 1e-6  # what nothing speaks for, beside the best
+_MOST_PLAYS = 1e9  # of one artist: a sum stays finite
 
 
 class TagTaste:
@@ -97,36 +98,35 @@ class _Space:
     def __init__(self, catalogue: Catalogue) -> None:
         numbers: dict[tuple[str, str], int] = {}
         tags: list[int] = []
-        ends = [0]
+        lengths: list[int] = []
         of_artists = catalogue.kind == "artist"
         for names, artist in zip(catalogue.tags, catalogue.artists, strict=True):
             keys = [("tag", name) for name in dict.fromkeys(names[:_LEADING_TAGS]) if name]
             if artist and not of_artists:
                 keys.append(("artist", artist))
             tags += [numbers.setdefault(key, len(numbers)) for key in keys]
-            ends.append(len(tags))
+            lengths.append(len(keys))
         self._tags = np.array(tags, np.int64)
-        self._ends = np.array(ends, np.int64)
+        self._rows = np.repeat(np.arange(len(catalogue)), lengths)
         self._count = len(numbers)
-        rows = np.repeat(np.arange(len(catalogue)), np.diff(self._ends))
+        self._items = len(catalogue)
         holders = np.bincount(self._tags, minlength=len(numbers))
         rarity = np.log1p(len(catalogue) / np.maximum(holders, 1))
         rarity[[number for (kind, _), number in numbers.items() if kind == "artist"]] *= _ARTIST
         weights = rarity[self._tags]
-        lengths = np.sqrt(np.bincount(rows, weights**2, minlength=len(catalogue)))
-        self._weights = weights / lengths[rows]
-        self._rows = rows
+        norms = np.sqrt(np.bincount(self._rows, weights**2, minlength=self._items))
+        self._weights = weights / norms[self._rows]
 
     def sum(self, rows: Sequence[int], weights: Sequence[float]) -> NDArray[np.float64]:
         """Return the weighted sum of items' vectors, shape (tags,)."""
-        of_items = np.zeros(len(self._ends) - 1)
+        of_items = np.zeros(self._items)
         np.add.at(of_items, np.asarray(rows, np.int64), weights)
         return np.bincount(self._tags, self._weights * of_items[self._rows], minlength=self._count).astype(np.float64)
 
     def likeness(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return each item's product with a vector over tags, shape (items,)."""
         products = self._weights * vector[self._tags]
-        return np.bincount(self._rows, products, minlength=len(self._ends) - 1).astype(np.float64)
+        return np.bincount(self._rows, products, minlength=self._items).astype(np.float64)
 
 
 def _weights(plays: Plays) -> NDArray[np.float64]:
@@ -143,12 +143,15 @@ def _known_artists(catalogue: Catalogue, artists: Mapping[str, float]) -> list[t
     for name, weight in artists.items():
         if name and np.isfinite(weight) and weight > 0:
             key = normalised_artist(name)
-            weights[key] = weights.get(key, 0.0) + float(weight)
+            weights[key] = min(weights.get(key, 0.0) + float(weight), _MOST_PLAYS)
     if not weights:
         return []
     names = catalogue.titles if catalogue.kind == "artist" else catalogue.artists
-    rows: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
     for row, name in enumerate(names):
+        by_name.setdefault(name, []).append(row)
+    rows: dict[str, list[int]] = {}
+    for name, found in by_name.items():
         if name and (key := normalised_artist(name)) in weights:
-            rows.setdefault(key, []).append(row)
+            rows.setdefault(key, []).extend(found)
     return [(weights[key], found) for key, found in rows.items()]
