@@ -89,8 +89,9 @@ class Key:
         if self._file.wrapped is None:
             raise ConfigError("the key is in the system keyring: there is no passphrase to change")
         wrapped = wrap(secret, _passphrase_bytes(passphrase), self._file.store)
-        self._file = KeyFile(self._file.store, self._file.check, wrapped)
-        write(self._folder, self._file)
+        file = KeyFile(self._file.store, self._file.check, wrapped)
+        write(self._folder, file)
+        self._file = file
 
     def destroy(self) -> None:
         """Make the store unreadable for ever: the keyring's entry is deleted, the file overwritten and removed.

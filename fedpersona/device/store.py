@@ -42,7 +42,7 @@ _SETTINGS = (
     "PRAGMA secure_delete = ON",
     "PRAGMA cache_size = -16000",
 )
-_WORTH_PACKING = 256  # free pages, of 4 KiB
+_WORTH_PACKING = 64  # free pages, of 4 KiB
 
 _open_here: Counter[str] = Counter()  # by path: what this process has open
 _open_here_lock = threading.Lock()
