@@ -30,9 +30,8 @@ from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.masking import MaskKey
 from fedpersona.taste import TasteModel, create
 from fedpersona.wire.layout import Layout
-from fedpersona.wire.message import Words, encode
+from fedpersona.wire.message import Words, envelope
 from fedpersona.wire.plan import Plan
-from fedpersona.wire.update import Update
 
 __all__ = ["Gate", "History"]
 
@@ -55,6 +54,17 @@ class _Asked:
     model: TasteModel
     layout: Layout
     fixed_point: FixedPoint
+
+
+@dataclass(frozen=True)
+class _Queued:
+    """A message that waits to be masked and sent."""
+
+    message: bytearray
+    words: Words
+    """The message's own words: what changes them changes it."""
+    norm: float
+    """Length of the update after clipping."""
 
 
 class Gate:
@@ -93,8 +103,8 @@ class Gate:
             permit = self._consent.permit("share_update", server)
             plan = Plan.decode(offer.plan)
             asked = self._checked(plan, offer, catalogue, server)
-            update, norm = self._addend(asked, offer, catalogue, permit, stop)
-            self._hand_over(server, link, asked, update, norm, permit, stop)
+            queued = self._queued(asked, offer, catalogue, permit, stop)
+            self._hand_over(server, link, asked, queued, permit, stop)
         except Refusal as refusal:
             self._refused(server, plan, refusal)
             raise
@@ -123,10 +133,8 @@ class Gate:
             raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
         return _Asked(plan, model, layout, fixed_point)
 
-    def _addend(
-        self, asked: _Asked, offer: Offer, catalogue: Catalogue, permit: Permit, stop: Stop
-    ) -> tuple[Update, float]:
-        """Compute the owner's addend, check that it is finite, and clip it."""
+    def _queued(self, asked: _Asked, offer: Offer, catalogue: Catalogue, permit: Permit, stop: Stop) -> _Queued:
+        """Compute the owner's addend, check that it is finite, clip it, and encode it as words of the ring."""
         _may_go_on(permit, stop)
         plays = self._vault.plays(catalogue)
         if not len(plays):
@@ -139,35 +147,35 @@ class Gate:
         _may_go_on(permit, stop)
         if asked.plan.clip is not None:
             update, _ = clip(update, asked.layout, asked.plan.clip)
-        return update, update_norm(update, asked.layout)
+        plan = asked.plan
+        message, words = envelope(plan_hash=plan.hash(), layout=asked.layout, ring_bits=plan.ring_bits)
+        asked.fixed_point.encode_words(update, out=words)
+        return _Queued(message, words, update_norm(update, asked.layout))
 
-    def _hand_over(
-        self, server: str, link: Link, asked: _Asked, update: Update, norm: float, permit: Permit, stop: Stop
-    ) -> None:
-        """Turn the addend into words of the ring, mask them, write the ledger, and send."""
-        plan, digest = asked.plan, asked.plan.hash()
-        words = asked.fixed_point.encode_words(update)
+    def _hand_over(self, server: str, link: Link, asked: _Asked, queued: _Queued, permit: Permit, stop: Stop) -> None:
+        """Mask what is queued, write the ledger, and send; then wipe it, whatever happened."""
         try:
-            if plan.masked:
-                _mask(words, link, digest, permit, stop)
-            message = encode(words, plan_hash=digest, layout=asked.layout)
+            if asked.plan.masked:
+                _mask(queued.words, link, asked.plan.hash(), permit, stop)
+            _may_go_on(permit, stop)
+            self._send(server, link, asked, queued, permit, stop)
         finally:
-            words.fill(0)  # what was encoded and not sent is destroyed, whatever happened
-        _may_go_on(permit, stop)
+            queued.words.fill(0)
+
+    def _send(self, server: str, link: Link, asked: _Asked, queued: _Queued, permit: Permit, stop: Stop) -> None:
         entry = self._ledger.sending(
             server=server,
             purpose="share_update",
-            plan=plan,
+            plan=asked.plan,
             layout=asked.layout,
-            size=len(message),
-            digest=hashlib.sha256(message).hexdigest(),
-            norm=norm,
+            size=len(queued.message),
+            digest=hashlib.sha256(queued.message).hexdigest(),
+            norm=queued.norm,
         )
         try:
             _may_go_on(permit, stop)
-            link.send(message)
+            link.send(queued.message)
         except Refusal as refusal:
-            del message
             self._ledger.destroyed(entry, reason=str(refusal))
             raise
         self._ledger.delivered(entry)

@@ -67,8 +67,8 @@ class Link(Protocol):
         """Return the keys to mask with once the roster is closed, None where it is still open after so long."""
         ...
 
-    def send(self, message: bytes) -> None:
-        """Hand over the masked update. Only the gate calls this."""
+    def send(self, message: bytes | bytearray) -> None:
+        """Hand over the masked update. Only the gate calls this, and wipes the message when it returns."""
         ...
 
     def leave(self) -> None:

@@ -47,6 +47,9 @@ class Level(IntEnum):
     SHARED = 2
 
 
+BY_ARTISTS = "close to the artists you play"
+"""The reason where the catalogue knows artists of the history, but none of the tracks."""
+
 NOTES = {
     Level.WELL_KNOWN: "Not personal yet: nothing you have played is in the catalogue, so this is well-known music. "
     "Import a listening history to change that.",
@@ -151,7 +154,9 @@ class Weekly:
             explain=scored[1],
             previous=self._previous(year, week, catalogue),
         )
-        made = WeeklyPlaylist(year, week, level, self._clock.now(), tuple(_item(pick, catalogue) for pick in picks))
+        by_artists = BY_ARTISTS if level is Level.TAGS and not len(plays) else None
+        items = tuple(_item(pick, catalogue, by_artists) for pick in picks)
+        made = WeeklyPlaylist(year, week, level, self._clock.now(), items)
         self._keep(made, catalogue)
         return made
 
@@ -227,11 +232,11 @@ def _by_model(trained: Trained, plays: Plays) -> Scored:
     return scores, lambda row, history: model.explain(shared, row, history)
 
 
-def _item(pick: Pick, catalogue: Catalogue) -> WeeklyItem:
+def _item(pick: Pick, catalogue: Catalogue, reason: str | None) -> WeeklyItem:
     row = pick.row
     ids = catalogue.links[row] if catalogue.links else ()
     artist = catalogue.titles[row] if catalogue.kind == "artist" else catalogue.artists[row]
-    return WeeklyItem(catalogue.ids[row], catalogue.titles[row], artist, pick.reason, pick.kind, ids)
+    return WeeklyItem(catalogue.ids[row], catalogue.titles[row], artist, reason or pick.reason, pick.kind, ids)
 
 
 def _rows(items: list[str], catalogue: Catalogue) -> NDArray[np.integer]:

@@ -73,15 +73,19 @@ class FixedPoint:
         update.check(self.layout)
         return {name: self.encode(name, update[name]) for name in self.layout.names}
 
-    def encode_words(self, update: Update) -> Words:
+    def encode_words(self, update: Update, out: Words | None = None) -> Words:
         """Encode a checked update as words of the ring, all arrays one after another, shape (size,).
 
         A block at a time: beside the result it takes little memory.
 
+        Args:
+            update: what to encode.
+            out: where to put the words; by default a new array.
+
         Raises:
             BoundExceeded: an entry is not finite, or larger than its layout allows.
         """
-        words: Words = np.empty(self.layout.size, word_type(self.ring_bits))
+        words: Words = np.empty(self.layout.size, word_type(self.ring_bits)) if out is None else out
         place = 0
         for name in self.layout.names:
             flat = update[name].reshape(-1)

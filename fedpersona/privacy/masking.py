@@ -24,7 +24,7 @@ __all__ = ["LEAST_NEIGHBOURS", "MaskKey"]
 LEAST_NEIGHBOURS = 8
 """A device masks with at least this many others, or not at all."""
 
-_BLOCK = 1 << 16  # words expanded at a time, so that masking needs no second vector
+_BLOCK = 1 << 17  # bytes expanded at a time: they stay in the cache, and masking needs no second vector
 
 
 class MaskKey:
@@ -60,9 +60,10 @@ class MaskKey:
             raise PlanRefused("the server's roster has an entry that is no key") from None
         seed = HKDF(SHA256(), 16, salt=None, info=b"fedpersona pairwise mask 1|" + context).derive(secret)
         stream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()  # a seed is used once, so 0 will do
-        zeros = bytes(_BLOCK * words.itemsize)
+        zeros, expanded = memoryview(bytes(_BLOCK)), bytearray(_BLOCK + 15)  # room that the cipher asks for
+        addend = np.frombuffer(expanded, words.dtype, _BLOCK // words.itemsize)
         combine = np.add if self.public < other else np.subtract
-        for start in range(0, len(words), _BLOCK):
-            part = words[start : start + _BLOCK]
-            expanded = np.frombuffer(stream.update(zeros[: part.nbytes]), words.dtype)
-            combine(part, expanded, out=part)
+        for start in range(0, len(words), addend.size):
+            part = words[start : start + addend.size]
+            stream.update_into(zeros[: part.nbytes], expanded)
+            combine(part, addend[: part.size], out=part)

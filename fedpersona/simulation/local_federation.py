@@ -292,7 +292,7 @@ class LocalLink:
                 raise RoundClosed("the server gave the round up")
             return current.neighbours(self._keys[plan_hash]) if current.roster else None
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes | bytearray) -> None:
         """Hand the masked update over."""
         federation = self._federation
         with federation._changed:

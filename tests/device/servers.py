@@ -104,7 +104,7 @@ class Scripted:
         return self._neighbours
 
     def send(self, message: bytes) -> None:
-        self.messages.append(message)
+        self.messages.append(bytes(message))
 
     def leave(self) -> None:
         self.left = True

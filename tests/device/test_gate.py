@@ -217,8 +217,9 @@ def test_the_words_of_an_update_that_is_not_sent_are_wiped(willing, monkeypatch)
     seen = []
     encode_words = FixedPoint.encode_words
 
-    def watched(self, update):
-        seen.append(encode_words(self, update))
+    def watched(self, update, out=None):
+        seen.append(encode_words(self, update, out))
+        assert seen[-1].any()
         return seen[-1]
 
     monkeypatch.setattr(FixedPoint, "encode_words", watched)

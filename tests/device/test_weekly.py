@@ -90,6 +90,16 @@ def test_a_history_that_the_catalogue_does_not_know_is_no_error(person):
     assert len(made) == 30
 
 
+def test_known_artists_with_unknown_tracks_are_a_taste_too_and_the_reason_says_so(person):
+    at = int(WEDNESDAY)
+    person.vault.add([Listen(at - 4000 * n, "Miles Davis", f"An Unknown Take {n}", (), 200) for n in range(1, 9)])
+    made = person.list()
+    assert made.level is Level.TAGS
+    assert {one.reason for one in made.items} == {"close to the artists you play"}
+    tags = dict(zip(starter.catalogue().ids, starter.catalogue().tags, strict=True))
+    assert sum("jazz" in " ".join(tags[one.item]) for one in made.items) >= 15
+
+
 def test_with_a_shared_model_the_list_follows_it(person, release):
     person.vault.add(listens(until=int(WEDNESDAY)))
     assert person.shelf.accept_release(release)
