@@ -89,6 +89,10 @@ def test_a_span_too_short_to_have_played_it():
     assert one(**changes).reason == "played for less than 30 seconds"
 
 
+def test_the_count_of_milliseconds_comes_before_a_span_that_contradicts_it():
+    assert one(Event_End_Timestamp="2024-06-10T06:13:20Z") == WHOLE
+
+
 @pytest.mark.parametrize("event", ["PLAY_START", "LYRIC_DISPLAY", "", "play_end?"])
 def test_only_the_end_of_a_play_counts(event):
     assert one(Event_Type=event).reason == "an event that is not the end of a play"
