@@ -67,7 +67,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_constant=_no
 
 
 def _decoded(text: str, start: int) -> tuple[Any, int] | None:
-    """Parse one value; None when it is not whole, or not JSON. The decoder's own error quotes the file: it ends here."""
+    """Parse one value; None when it is not whole, or not JSON. The decoder's error quotes the file, so it ends here."""
     try:
         return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
