@@ -201,6 +201,7 @@ def _catalogue(header: dict[str, Any], body: bytes) -> Catalogue:
 def _columns(lines: list[bytes]) -> tuple[tuple[Any, ...], ...]:
     """Read ids, titles, artists, tags and links, a few hundred lines as one JSON list."""
     columns: tuple[list[Any], ...] = ([], [], [], [], [])
+    once: dict[str, str] = {}  # artists and tags come again and again: a phone keeps each text once
     for start in range(0, len(lines), _CHUNK):
         chunk = lines[start : start + _CHUNK]
         rows = json.loads(b"[" + b",".join(chunk) + b"]")
@@ -209,7 +210,9 @@ def _columns(lines: list[bytes]) -> tuple[tuple[Any, ...], ...]:
         *names, tags, links = zip(*rows, strict=True)
         if len(names) != 3 or set(map(type, (*rows, *tags, *links))) != {list}:
             raise TypeError("an item is a list of three texts and two lists")
-        for column, part in zip(columns, (*names, map(tuple, tags), map(tuple, links)), strict=True):
+        artists = (once.setdefault(artist, artist) for artist in names[2])
+        tagged = (tuple(once.setdefault(tag, tag) for tag in few) for few in tags)
+        for column, part in zip(columns, (*names[:2], artists, tagged, map(tuple, links)), strict=True):
             column.extend(part)
     return tuple(map(tuple, columns))
 
