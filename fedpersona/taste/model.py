@@ -16,7 +16,7 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.errors import LayoutMismatch
 from fedpersona.plays import Plays
 from fedpersona.wire.layout import Layout
-from fedpersona.wire.update import Update
+from fedpersona.wire.update import Update, finite
 
 __all__ = ["Private", "Shared", "TasteModel"]
 
@@ -125,7 +125,7 @@ class TasteModel(BaseModel, ABC):
                 raise LayoutMismatch(
                     f"the shared model's '{name}' is {array.dtype} {array.shape}, a {self.name} has float32 {shape}"
                 )
-            if not np.isfinite(array).all():
+            if not finite(array):
                 raise LayoutMismatch(f"the shared model's '{name}' has an entry that is not finite")
 
     @abstractmethod

@@ -210,11 +210,15 @@ def _columns(lines: list[bytes]) -> tuple[tuple[Any, ...], ...]:
         *names, tags, links = zip(*rows, strict=True)
         if len(names) != 3 or set(map(type, (*rows, *tags, *links))) != {list}:
             raise TypeError("an item is a list of three texts and two lists")
-        artists = (once.setdefault(artist, artist) for artist in names[2])
-        tagged = (tuple(once.setdefault(tag, tag) for tag in few) for few in tags)
+        artists = (_same(artist, once) for artist in names[2])
+        tagged = (tuple(_same(tag, once) for tag in few) for few in tags)
         for column, part in zip(columns, (*names[:2], artists, tagged, map(tuple, links)), strict=True):
             column.extend(part)
     return tuple(map(tuple, columns))
+
+
+def _same(text: Any, once: dict[str, str]) -> Any:
+    return once.setdefault(text, text) if isinstance(text, str) else text
 
 
 def _check_columns(
