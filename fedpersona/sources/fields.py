@@ -71,7 +71,8 @@ def spotify_track(text: object) -> str | None:
 def number(value: object) -> float | None:
     """Read a number, or text that is one in decimal digits; None for anything else, NaN and infinity too."""
     if isinstance(value, str):
-        value = float(value) if len(value) <= 40 and _NUMBER.fullmatch(value.strip()) else None
+        value = value.strip() if len(value) <= 40 else ""  # strip knows more kinds of space than float does
+        value = float(value) if _NUMBER.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
