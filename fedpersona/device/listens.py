@@ -43,12 +43,17 @@ def _with_tracks(cursor: Cursor, listens: Sequence[Listen]) -> Iterable[tuple[in
     """Pair every listen with its track's number, making tracks that are new."""
     grouped: dict[tuple[str, str], list[Listen]] = defaultdict(list)
     for one in listens:
-        grouped[one.artist, one.title].append(one)
+        grouped[_writable(one.artist), _writable(one.title)].append(one)
     for (artist, title), ones in grouped.items():
-        ids = dict.fromkeys(name for one in ones for name in one.ids)
+        ids = dict.fromkeys(name for one in ones for name in one.ids if name.split() == [name])
         track = _track(cursor, artist, title, list(ids))
         for one in ones:
             yield track, one
+
+
+def _writable(text: str) -> str:
+    """Return the text with a question mark for each half of a sign that an export cut in two."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _track(cursor: Cursor, artist: str, title: str, ids: list[str]) -> int:
@@ -70,7 +75,7 @@ def _track(cursor: Cursor, artist: str, title: str, ids: list[str]) -> int:
 def _name(artist: str, title: str) -> bytes:
     """Return 16 bytes by which two spellings of a track are one: without case, runs of spaces and Unicode forms."""
     folded = (" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in (artist, title))
-    return hashlib.blake2b("\x1f".join(folded).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b("\x1f".join(folded).encode(), digest_size=16).digest()
 
 
 def _new_ones(cursor: Cursor, track: int, found: Sequence[tuple[int, int | None]]) -> Iterable[tuple[int, int | None]]:
