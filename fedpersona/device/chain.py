@@ -27,6 +27,7 @@ _NAMES: tuple[ChainName, ...] = get_args(ChainName)
 _KEY = "signing key"
 _START = bytes(32)
 _LARGEST = 2**63 - 1
+_BEFORE_ALL = -(2**63)
 _COLUMNS = "number, at, body, hash, signature"
 
 
@@ -155,14 +156,14 @@ class Chain:
         Binary values are in hexadecimal; a body that cannot be read is given as the text that is stored.
         """
         with self._store.reading() as cursor:
-            rows = _rows(cursor, self.name, 0)
+            rows = _rows(cursor, self.name, _BEFORE_ALL)
             return [
                 {
                     "number": number,
                     "at": at,
                     "body": _readable(body),
-                    "hash": bytes(digest).hex(),
-                    "signature": bytes(signature).hex(),
+                    "hash": _hex(digest),
+                    "signature": _hex(signature),
                     "public_key": self._public.public_bytes_raw().hex(),
                 }
                 for number, at, body, digest, signature in rows
@@ -200,7 +201,7 @@ class Chain:
         """Return all entries, checking those that are not known yet, and the head."""
         number, digest = self._head(cursor)
         found = list(known)
-        for row in _rows(cursor, self.name, len(found)):
+        for row in _rows(cursor, self.name, len(found) or _BEFORE_ALL):
             expected = len(found) + 1
             if expected > number:
                 self._broken(expected, "was added without the device's signed head")
@@ -286,7 +287,11 @@ def _readable(body: Any) -> Any:
     try:
         return _parsed(body)
     except (ValueError, TypeError):
-        return body.hex() if isinstance(body, bytes) else body
+        return _hex(body)
+
+
+def _hex(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _hash(before: bytes, name: str, number: int, at: int, text: str) -> bytes:

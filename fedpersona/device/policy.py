@@ -38,7 +38,9 @@ class History(Protocol):
 class Policy(BaseModel):
     """What the owner's device demands of every round. A plan that asks for less care is refused, with the reason."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, validate_default=True
+    )
 
     least_cohort: Annotated[int, Field(ge=2)] = 50
     """Fewest devices that a sum may be released for (``min_count`` of the plan)."""
