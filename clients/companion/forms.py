@@ -91,9 +91,7 @@ async def read_form(request: Request, session: Session) -> Form:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":
-            parser = _InMemory(
-                request.headers, _limited(request, LARGEST_UPLOAD), max_files=1, max_fields=_MOST_FIELDS
-            )
+            parser = _InMemory(request.headers, _limited(request, LARGEST_UPLOAD), max_files=1, max_fields=_MOST_FIELDS)
             parsed = await parser.parse()
         elif kind == "application/x-www-form-urlencoded":
             parsed = await FormParser(
@@ -102,7 +100,9 @@ async def read_form(request: Request, session: Session) -> Form:
         else:
             raise NotOurForm
     except MultiPartException as error:
-        raise ConfigError(f"this form cannot be read ({error.message.rstrip('.')}): go back and send it again") from None
+        raise ConfigError(
+            f"this form cannot be read ({error.message.rstrip('.')}): go back and send it again"
+        ) from None
     fields = {name: value for name, value in parsed.multi_items() if isinstance(value, str)}
     uploads = [Upload(one.filename or "", one) for _, one in parsed.multi_items() if isinstance(one, UploadFile)]
     if not compare_digest(fields.pop(FORM_SECRET, "").encode(), session.form_secret.encode()):
@@ -113,7 +113,9 @@ async def read_form(request: Request, session: Session) -> Form:
 
 
 async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    too_large = DataError(f"is larger than the {most >> 20 or 1} MB that are taken at once: use the command line for it")
+    too_large = DataError(
+        f"is larger than the {most >> 20 or 1} MB that are taken at once: use the command line for it"
+    )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > most:
         raise too_large
