@@ -28,6 +28,7 @@ RATIO_FROM = 16 << 20
 """Bytes unpacked up to which the ratio does not matter."""
 
 _LONGEST_READ = 16 << 20
+_PIECE = 1 << 16
 _LONGEST_SHOWN = 200
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
 _MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
@@ -66,7 +67,7 @@ class Member:
             inner = self.opener()
         except _DAMAGE:
             raise DataError("cannot be opened, so it was left out", path=self.name) from None
-        return io.BufferedReader(_Guarded(inner, self.name, advance), buffer_size=1 << 16)
+        return io.BufferedReader(_Guarded(inner, self.name, advance), buffer_size=_PIECE)
 
 
 class _Guarded(io.RawIOBase):
@@ -105,10 +106,13 @@ class _Careful:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(_LONGEST_READ + 1 if size < 0 else min(size, _LONGEST_READ + 1))
-        if len(data) > _LONGEST_READ:
-            raise UnsafeArchive(f"this zip lists more than {MOST_FILES:,} files, so it is not opened")
-        return data
+        # In pieces: a stream may set aside as much as it is asked for, whether that much is there or not.
+        data, wanted = bytearray(), _LONGEST_READ + 1 if size < 0 else size
+        while len(data) < wanted and (piece := self._stream.read(min(wanted - len(data), _PIECE))):
+            data += piece
+            if len(data) > _LONGEST_READ:
+                raise UnsafeArchive(f"this zip lists more than {MOST_FILES:,} files, so it is not opened")
+        return bytes(data)
 
 
 class Archive:
@@ -182,4 +186,5 @@ def _check_member(name: str, info: zipfile.ZipInfo) -> None:
 def _leads_out(member: str) -> bool:
     """Tell a name that, were it unpacked, would lie outside; some programs write a backslash for a slash."""
     parts = member.replace("\\", "/").split("/")
-    return parts[0] == "" or ".." in parts or (len(parts[0]) > 1 and parts[0][1] == ":")
+    is_drive = len(parts) > 1 and len(parts[0]) == 2 and parts[0].endswith(":")
+    return parts[0] == "" or ".." in parts or is_drive
