@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,21 +97,25 @@ def import_history(
     from fedpersona import sources
 
     reading = sources.read(path)
+    listens = iter(reading)
+    first = [next(listens, None)]  # what is no history shows before a device is made for it
+    new = not (folder.expanduser() / "key.json").exists()
     with (
         _opened(folder, make=True) as opened,
         Progress(
             TextColumn("reading"), BarColumn(), DownloadColumn(), console=Console(stderr=True), transient=True
         ) as progress,
     ):
-        for words in opened.notices:
+        for words in opened.notices if new else ():
             _notice(words)
         task = progress.add_task("reading", total=reading.bytes_total)
 
         def advancing() -> Iterator[Any]:
-            for number, listen in enumerate(reading):
+            for number, listen in enumerate(chain(first, listens)):
                 if number % 2000 == 0:
                     progress.update(task, completed=reading.bytes_read)
-                yield listen
+                if listen is not None:
+                    yield listen
 
         added = opened.vault.add(advancing())
         matched = opened.vault.matched(opened.catalogue)
@@ -189,6 +194,8 @@ def join(
         membership = opened.join(address, when=when, wait=wait)
         _say(f"{address}: {membership.state}")
         _say(str(opened.ledger.tail(5)))
+        if membership.state.startswith("failed"):
+            raise typer.Exit(2)
 
 
 @consents.command("show")

@@ -89,10 +89,12 @@ class Shelf:
                 raise DataError("is older than the one this device has: refused", place=f"catalogue of {server}")
             _keep(cursor, f"key of {server}", trusted)
             _keep(cursor, f"issued by {server}", str(found.issued).encode())
-            if before == sealed:
+            version = _file(cursor, "catalogue version")
+            if before is not None and version == found.catalogue.version.encode():
                 return False
             _keep(cursor, "catalogue", sealed)
             _keep(cursor, "catalogue key", trusted)
+            _keep(cursor, "catalogue version", found.catalogue.version.encode())
             cursor.execute("DELETE FROM file WHERE name = 'model'")
         self._put(found)
         return True

@@ -5,10 +5,12 @@ It shows a person what taking part is like before there is a server to trust: no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.device import starter
@@ -21,6 +23,9 @@ __all__ = ["PRACTICE", "invent_crowd", "practice"]
 
 PRACTICE = "https://practice.invalid"
 """Its address; the ending is one that no network ever has (RFC 2606)."""
+
+_KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fedpersona's practice server").digest())
+"""No secret, and the same everywhere: it signs only what is in this process already."""
 
 _PEOPLE = 300
 _FAVOURITES = 3  # tags a person loves
@@ -60,5 +65,5 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
 def practice(*, patience: float = 2.0) -> Iterator[LocalFederation]:
     """Serve a practice federation over the starter catalogue, as long as the context lasts."""
     crowd = invent_crowd(starter.catalogue())
-    with LocalFederation(Subspace(dim=32), crowd, patience=patience).at(PRACTICE) as federation:
+    with LocalFederation(Subspace(dim=32), crowd, key=_KEY, patience=patience).at(PRACTICE) as federation:
         yield federation

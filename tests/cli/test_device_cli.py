@@ -1,0 +1,152 @@
+"""``fedpersona device``: what a person can do from a shell, and one sentence where it cannot be done."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.device.invented import MARK, NO_KEYRING, write_spotify_zip
+
+
+class Shell:
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = {**os.environ, "HOME": str(folder), "FEDPERSONA_PASSPHRASE": "for a test", **NO_KEYRING}
+
+    def __call__(self, *words, code=0, **changes):
+        done = subprocess.run(
+            [sys.executable, "-m", "fedpersona", "device", *map(str, words)],
+            cwd=self.folder,
+            env={**self.environment, **changes},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, (words, done.stdout, done.stderr)
+        if code:
+            assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+            assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture
+def shell(tmp_path):
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def used(shell, tmp_path):
+    write_spotify_zip(tmp_path / "mine.zip")
+    shell("import", "mine.zip")
+    return shell
+
+
+def test_the_whole_life_of_a_device(shell, tmp_path):
+    write_spotify_zip(tmp_path / "mine.zip")
+    assert "ready" in shell("init").stdout
+    first = shell("import", "mine.zip")
+    assert "61 new listens" in first.stdout
+    assert "No system keyring" in first.stderr
+    again = json.loads(shell("import", "mine.zip", "--json").stdout)
+    assert again["added"]["new"] == 0
+    assert again["added"]["already"] == 61
+    made = shell("playlist", "--out", "weekly.jspf").stdout
+    assert "because you played" in made
+    assert len(json.loads((tmp_path / "weekly.jspf").read_text())["playlist"]["track"]) == 30
+    assert "asked nothing yet" in shell("consent", "show").stdout
+    assert "nothing has left" in shell("ledger").stdout.lower()
+    assert "granted" in shell("consent", "grant", "share_update", "--server", "practice").stdout
+    assert "contributed to 4 rounds" in shell("join", "practice").stdout
+    assert "masked" in shell("ledger").stdout
+    assert "whole" in shell("ledger", "verify").stdout
+    assert "withdrawn" in shell("consent", "withdraw", "share_update", "--server", "practice").stdout
+    assert "not contributed" in shell("join", "practice").stdout
+    facts = json.loads(shell("status", "--json", "--check").stdout)
+    assert facts["listens"] == 61
+    assert facts["contributions"] == 4
+    assert facts["whole"] is True
+    shell("export", "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert MARK in archive.read("listens.jsonl").decode()
+    assert "61 listens" in shell("forget", "--yes").stdout
+    assert not (tmp_path / ".fedpersona").exists()
+
+
+def test_a_device_that_is_not_there_is_not_made_by_looking(shell, tmp_path):
+    for words in (["playlist"], ["status"], ["ledger"], ["consent", "show"], ["export", "x.zip"], ["forget", "--yes"]):
+        assert "begin with 'fedpersona device init'" in shell(*words, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_passphrase_and_no_keyring_is_one_sentence_and_leaves_nothing_open(shell):
+    told = shell("init", code=2, FEDPERSONA_PASSPHRASE="").stderr
+    assert "passphrase" in told
+
+
+def test_another_passphrase_is_one_sentence(used):
+    assert "passphrase" in used("status", code=2, FEDPERSONA_PASSPHRASE="of somebody else").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("nothing.json", b""),
+        ("letter.txt", b"Dear diary"),
+        ("picture.zip", b"PK\x03\x04 and no zip"),
+        ("list.json", b'[{"a": 1}]'),
+    ],
+)
+def test_what_is_no_history_is_one_sentence_and_nothing_is_lost(used, tmp_path, name, body):
+    (tmp_path / name).write_bytes(body)
+    used("import", name, code=2)
+    used("import", "not there.zip", code=2)
+    assert json.loads(used("status", "--json").stdout)["listens"] == 61
+
+
+def test_a_purpose_an_address_or_a_suffix_that_is_none_is_one_sentence(used):
+    assert "share_update" in used("consent", "grant", "sell", "--server", "practice", code=2).stderr
+    assert "address" in used("consent", "grant", "share_update", "--server", "taste", code=2).stderr
+    assert "xspf" in used("playlist", "--out", "weekly.pdf", code=2).stderr
+    assert "no server answers" in used("join", "https://nowhere.example", code=2).stderr
+
+
+def test_a_notice_is_printed_in_full(used):
+    assert "How to take it back" in used("consent", "notice", "share_update").stdout
+
+
+def test_forget_asks_and_where_nobody_can_be_asked_it_wants_a_word(used, tmp_path):
+    assert "--yes" in used("forget", code=2).stderr
+    assert (tmp_path / ".fedpersona" / "vault.db").exists()
+
+
+def test_a_damaged_vault_can_be_forgotten(used, tmp_path):
+    database = tmp_path / ".fedpersona" / "vault.db"
+    for extra in database.parent.glob("vault.db-*"):
+        extra.unlink()
+    database.write_bytes(b"\0" * 8192)
+    assert "damaged" in used("status", code=2).stderr or "bytes" in used("status", code=2).stderr
+    told = used("forget", "--yes")
+    assert "deleted unread" in told.stderr
+    assert not (tmp_path / ".fedpersona").exists()
+
+
+def test_global_privacy_control_counts_as_no(used):
+    on = {"FEDPERSONA_GLOBAL_PRIVACY_CONTROL": "1"}
+    told = used("consent", "grant", "share_update", "--server", "practice", code=2, **on)
+    assert "Global Privacy Control" in told.stderr
+
+
+def test_titles_with_markup_and_escape_codes_are_shown_as_text(used, tmp_path):
+    from fedpersona.sources.listen import Listen
+
+    odd = Listen(1_790_000_000, "[red]Band[/red]\x1b[31m", "[link=file:///]x[/link]", (), 200)
+    write_spotify_zip(tmp_path / "odd.zip", [odd])
+    told = used("import", "odd.zip")
+    assert "\x1b" not in told.stdout + told.stderr
+    assert "\x1b" not in used("playlist").stdout
