@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -21,7 +22,7 @@ LONGEST_RECORD = 1 << 20
 
 _CHUNK = 1 << 16
 _BROKEN: Final = object()
-_SPACE = " \t\r\n"
+_SPACES = re.compile(r"[ \t\r\n]*")
 
 
 class Record(NamedTuple):
@@ -74,6 +75,12 @@ def _decoded(text: str, start: int) -> tuple[Any, int] | None:
         return None
 
 
+def _spaces(text: str, start: int) -> int:
+    """Find where the white space from a place on ends."""
+    spaces = _SPACES.match(text, start)
+    return spaces.end() if spaces else start
+
+
 class _Buffer:
     """The part of the text that is looked at: from ``at`` on it has not been used yet."""
 
@@ -95,10 +102,9 @@ class _Buffer:
     def sign(self) -> str:
         """Pass over white space; give the next character without using it, or "" at the end."""
         while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in _SPACE:
-                    return self._text[self._at]
-                self._at += 1
+            self._at = _spaces(self._text, self._at)
+            if self._at < len(self._text):
+                return self._text[self._at]
             if not self._more():
                 return ""
 
@@ -124,18 +130,19 @@ def _elements(buffer: _Buffer) -> Iterator[Any]:
         yield _BROKEN
         return
     buffer.step()
-    if buffer.sign() == "]":
-        buffer.step()
-        return
-    while True:
-        buffer.sign()
+    following = buffer.sign()
+    if following != "]":
+        following = ","
+    while following == ",":
         value = buffer.value()
         yield value
         if value is _BROKEN:
             return
         following = buffer.sign()
-        if following != ",":
-            break
-        buffer.step()
-    if following != "]":
+        if following == ",":
+            buffer.step()
+            buffer.sign()
+    buffer.step()
+    # To the very end: what follows the list would be lost, and a zip's checksum is looked at only there.
+    if following != "]" or buffer.sign():
         yield _BROKEN

@@ -41,7 +41,7 @@ def test_an_empty_list_has_no_record(text):
     assert read(text) == []
 
 
-@pytest.mark.parametrize("text", ["", " ", "{}", "1", '"', "nul", "]", ",", "\x00", "<html>"])
+@pytest.mark.parametrize("text", ["", " ", "{}", "1", '"', "nul", "]", ",", "\x00", "<html>", "[]]", "[,]", "[ ] x"])
 def test_what_is_no_list_is_one_problem(text):
     assert read(text) == [BROKEN]
 
@@ -81,7 +81,9 @@ def test_a_file_cut_off_keeps_what_came_before(rest):
     assert read('[{"a": 1}' + rest) == [{"a": 1}, BROKEN]
 
 
-@pytest.mark.parametrize("rest", ['{"a": 2}', ":", "}", ', {"a": 2}}', ", {'a': 2}]", ",]", ",,]", ', {"a": 2,}]'])
+@pytest.mark.parametrize(
+    "rest", ['{"a": 2}', ":", "}", ', {"a": 2}}', ", {'a': 2}]", ",]", ",,]", ', {"a": 2,}]', "][{}]", "] x"]
+)
 def test_what_is_no_json_ends_the_file_with_one_problem(rest):
     got = read('[{"a": 1}' + rest)
     assert got[0] == {"a": 1}
