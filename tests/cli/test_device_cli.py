@@ -49,10 +49,10 @@ def used(shell, tmp_path):
 
 def test_the_whole_life_of_a_device(shell, tmp_path):
     write_spotify_zip(tmp_path / "mine.zip")
-    assert "ready" in shell("init").stdout
-    first = shell("import", "mine.zip")
-    assert "61 new listens" in first.stdout
-    assert "No system keyring" in first.stderr
+    made = shell("init")
+    assert "ready" in made.stdout
+    assert "No system keyring" in made.stderr
+    assert "61 new listens" in shell("import", "mine.zip").stdout
     again = json.loads(shell("import", "mine.zip", "--json").stdout)
     assert again["added"]["new"] == 0
     assert again["added"]["already"] == 61
