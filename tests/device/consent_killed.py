@@ -36,7 +36,7 @@ def change_for_ever(path: Path, told: int) -> None:
 
 
 def kill_once(path: Path, rng: random.Random) -> int:
-    """Run a child for up to 40 ms, kill it, and return the number of records it had been told were kept."""
+    """Run a child for up to 60 ms, kill it, and return the number of records it had been told were kept."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -46,7 +46,7 @@ def kill_once(path: Path, rng: random.Random) -> int:
         finally:
             os._exit(1)
     os.close(writing)
-    time.sleep(rng.uniform(0.0, 0.04))
+    time.sleep(rng.uniform(0.0, 0.06))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the child ended by itself"
