@@ -77,7 +77,8 @@ def answer(request: Request, owner: Owner, form: Form) -> Response:
 
 
 def _answered(owner: Owner, state: ConsentState) -> str:
-    return f"{wording.purpose(state.purpose)}, {wording.place(state.server)}: {owner.wording.standing(state)}"
+    about = f"{wording.purpose(state.purpose)}, {wording.place(state.server)}"
+    return f"{about}: {wording.answer(state)}. {owner.wording.standing(state)}"
 
 
 def _whole_number(text: str) -> int | None:

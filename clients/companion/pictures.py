@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from clients.companion.wording import counted, month
 from fedpersona.catalogue import Catalogue
 from fedpersona.device.taste_map import TasteMap
@@ -12,7 +14,8 @@ from fedpersona.device.taste_map import TasteMap
 __all__ = ["Bar", "Bars", "Dot", "Drawn", "Label", "bars_by_time", "draw_map", "shares"]
 
 _MOST_MONTHS = 60
-_MOST_NAMES = 9
+_NAMED = 10
+_CROWDED = 220  # points played, from which on they are drawn smaller
 _LONGEST_NAME = 26
 
 
@@ -152,72 +155,95 @@ def draw_map(found: TasteMap, catalogue: Catalogue, width: int, height: int) -> 
         height: likewise.
     """
     margin = 22.0
-    reach = abs(found.places).max(axis=0)
+    reach = np.abs(found.places).max(axis=0)
     across = (width / 2 - margin) / max(float(reach[0]), 1e-9)
     down = (height / 2 - margin) / max(float(reach[1]), 1e-9)
     x = width / 2 + found.places[:, 0] * across
     y = height / 2 - found.places[:, 1] * down
+    mine = np.flatnonzero(found.weights)
+    mine = mine[np.argsort(-found.weights[mine], kind="stable")]
+    smaller = min(1.0, max(0.5, (_CROWDED * width / 760 / max(1, len(mine))) ** 0.5))
     most = max(float(found.weights.max(initial=0)), 1.0)
-    known, played = [], []
-    for place, weight in enumerate(found.weights.tolist()):
-        if weight:
-            size = 2.6 + 5.2 * (weight / most) ** 0.5
-            name = f"{catalogue.label(int(found.rows[place]))}: {counted(round(weight), 'play')}"
-            played.append(Dot(_r(x[place]), _r(y[place]), _r(size), name))
-        else:
-            known.append(Dot(_r(x[place]), _r(y[place]), 1.9))
-    room = _Room(width, height)
-    names = []
-    for place in (-found.weights).argsort(kind="stable").tolist():
-        if not found.weights[place] or len(names) >= (_MOST_NAMES if width > 500 else _MOST_NAMES // 2):
-            break
-        text = _short(catalogue.titles[int(found.rows[place])])
-        where = room.beside(text, float(x[place]), float(y[place]), 5.9, 13)
-        if where is not None:
-            names.append(where)
-    regions = []
-    for region in found.regions:
-        where = room.over(
-            region.tag, width / 2 + region.x * across, height / 2 - region.y * down, 9.5 if width > 500 else 8.5, 20
-        )
-        if where is not None:
-            regions.append(where)
-    played.sort(key=lambda dot: -dot.size)
-    return Drawn(width, height, tuple(known), tuple(played), tuple(regions), tuple(names))
+    played = []
+    for place in mine.tolist():  # the largest first, so that none is hidden
+        weight = float(found.weights[place])
+        name = f"{catalogue.label(int(found.rows[place]))}: {counted(round(weight), 'play')}"
+        played.append(Dot(_r(x[place]), _r(y[place]), _r(smaller * (3.2 + 4.8 * (weight / most) ** 0.5)), name))
+    others = np.flatnonzero(found.weights == 0).tolist()
+    known = tuple(Dot(_r(x[place]), _r(y[place]), 1.8) for place in others)
+    room = _Room(width, height, [(dot.x, dot.y) for dot in played])
+    wide = width > 500
+    regions = [
+        room.over(region.tag, width / 2 + region.x * across, height / 2 - region.y * down, 9.0 if wide else 7.5)
+        for region in found.regions
+    ]
+    names = [
+        room.beside(_short(catalogue.titles[int(found.rows[place])]), float(x[place]), float(y[place]), 6.2)
+        for place in mine[: _NAMED * (3 if wide else 1)].tolist()
+    ]
+    return Drawn(
+        width, height, known, tuple(played), _placed(regions), _placed(names)[: _NAMED if wide else _NAMED // 2]
+    )
+
+
+def _placed(labels: Sequence[Label | None]) -> tuple[Label, ...]:
+    return tuple(label for label in labels if label is not None)
 
 
 class _Room:
-    """Where words were put already."""
+    """Where words may be put: not on each other, and those that name a point not on many others.
 
-    def __init__(self, width: int, height: int) -> None:
+    Args:
+        width: of the picture.
+        height: likewise.
+        points: what the owner played.
+    """
+
+    def __init__(self, width: int, height: int, points: Sequence[tuple[float, float]]) -> None:
         self._width = width
         self._height = height
-        self._taken: list[tuple[float, float, float, float]] = []
+        self._points = points
+        self._taken: list[_Box] = []
 
-    def beside(self, text: str, x: float, y: float, letter: float, line: float) -> Label | None:
+    def beside(self, text: str, x: float, y: float, letter: float) -> Label | None:
         """Put a word right or left of a point, None where there is no room."""
         long = letter * len(text)
-        for start, anchor, at in ((x + 10, "start", x + 10), (x - 10 - long, "end", x - 10)):
-            if self._take(start, y - line / 2, start + long, y + line / 2):
+        for start, anchor, at in ((x + 11, "start", x + 11), (x - 11 - long, "end", x - 11)):
+            box = _Box(start, y - 8, start + long, y + 8)
+            if self._covered(box) <= 1 and self._take(box):
                 return Label(text, _r(at), _r(y + 4), anchor)
         return None
 
-    def over(self, text: str, x: float, y: float, letter: float, line: float) -> Label | None:
-        """Put a word over a place, or a little off it, None where there is no room."""
+    def over(self, text: str, x: float, y: float, letter: float) -> Label | None:
+        """Put a word over a place or a little off it, where it covers fewest points; None where there is no room."""
         half = letter * len(text) / 2
-        for off in (0, -1, 1, -2, 2):
-            middle = y + off * line * 0.8
-            if self._take(x - half, middle - line / 2, x + half, middle + line / 2):
-                return Label(text, _r(x), _r(middle + 5))
+        boxes = [_Box(x - half, y + off - 10, x + half, y + off + 10) for off in (0, -14, 14, -28, 28)]
+        for box in sorted(boxes, key=self._covered):
+            if self._take(box):
+                return Label(text, _r(x), _r(box.bottom - 4.5))
         return None
 
-    def _take(self, left: float, top: float, right: float, bottom: float) -> bool:
-        if left < 2 or top < 2 or right > self._width - 2 or bottom > self._height - 2:
+    def _covered(self, box: _Box) -> int:
+        return sum(box.left < x < box.right and box.top < y < box.bottom for x, y in self._points)
+
+    def _take(self, box: _Box) -> bool:
+        inside = box.left > 2 and box.top > 2 and box.right < self._width - 2 and box.bottom < self._height - 2
+        if not inside or any(box.meets(other) for other in self._taken):
             return False
-        if any(left < r and l < right and top < b and t < bottom for l, t, r, b in self._taken):  # noqa: E741
-            return False
-        self._taken.append((left, top, right, bottom))
+        self._taken.append(box)
         return True
+
+
+@dataclass(frozen=True)
+class _Box:
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: _Box) -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
 
 
 def _short(text: str) -> str:

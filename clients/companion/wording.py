@@ -55,17 +55,17 @@ class Wording:
         return datetime.fromtimestamp(at, UTC).isoformat()
 
     def standing(self, state: ConsentState) -> str:
-        """Return how a consent stands, as a sentence."""
-        since = "" if state.since is None else f" since {self.day(state.since)}"
+        """Return how a consent came to stand as it does, to follow :func:`answer`; a sentence."""
+        since = "" if state.since is None else self.day(state.since)
         until = "" if state.until is None else self.day(state.until)
         return {
             "unasked": "You were not asked yet, which counts as no.",
-            "granted": f"Yes{since}, until {until}.",
-            "refused": f"No{since}.",
-            "withdrawn": f"Taken back{'' if state.since is None else f' on {self.day(state.since)}'}.",
-            "expired": f"Your yes ran out on {until}, so this counts as no.",
+            "granted": f"Since {since}, until {until}.",
+            "refused": f"Since {since}.",
+            "withdrawn": "Taken back." if state.since is None else f"Taken back on {self.day(state.since)}.",
+            "expired": f"Your yes ran out on {until}.",
             "notice changed": "What you said yes to has changed since. Until you answer again, this counts as no.",
-            "refused by Global Privacy Control": f"No{since}, by Global Privacy Control.",
+            "refused by Global Privacy Control": "By Global Privacy Control.",
         }[state.status]
 
     def _local(self, at: int) -> datetime:
