@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, tzinfo
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.device.listens import insert
@@ -26,6 +27,9 @@ _BATCH = 20_000  # listens a transaction: about 20 MB of memory and under a seco
 _PAGE = 10_000
 _DAY = 86_400
 _LATEST = 4_102_444_800  # 2100-01-01
+
+
+_Name: TypeAlias = tuple[int, str, str, str]  # of a track: its number, artist, title and ids
 
 
 class Finds(Protocol):
@@ -121,7 +125,7 @@ class Vault:
         self._lock = threading.Lock()
         self._version = ""
         self._matcher: Finds | None = None
-        self._rows: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._rows: dict[tuple[int, str], int] = {}
         self._last: tuple[tuple[str, int, int], Plays] | None = None
         self._retention.expire_if_possible()
 
@@ -212,15 +216,21 @@ class Vault:
 
     def tracks(self) -> Iterator[TrackPlays]:
         """Yield every track that was played, with how often and when last, in the order of its number."""
+        for (track, artist, title, ids), (_, plays, last) in zip(*self._read(), strict=True):
+            yield TrackPlays(track, artist, title, tuple(ids.split()), plays, last)
+
+    def _read(self) -> tuple[list[_Name], list[tuple[int, int, int]]]:
+        """Return the names of every track that was played, and its number, plays and last time, in the same order."""
         with self._store.snapshot() as cursor:
             # Two passes and no join: each reads its table from one end to the other, which takes half the time.
             names = cursor.execute("SELECT id, artist, title, ids FROM tracks ORDER BY id").fetchall()
-            counts = cursor.execute("SELECT track, count(*), max(played_at) FROM listens GROUP BY track").fetchall()
-        played = {track: (plays, last) for track, plays, last in counts}
-        for track, artist, title, ids in names:
-            if track in played:
-                plays, last = played[track]
-                yield TrackPlays(track, artist, title, tuple(ids.split()), plays, last)
+            played = cursor.execute(
+                "SELECT track, count(*), max(played_at) FROM listens GROUP BY track ORDER BY track"
+            ).fetchall()
+        if len(names) != len(played):
+            numbers = {track for track, _, _ in played}
+            names = [one for one in names if one[0] in numbers]
+        return names, played
 
     def top_artists(self, n: int = 10) -> list[tuple[str, int]]:
         """Return the artists that were played most, with the number of plays, most first."""
@@ -232,13 +242,13 @@ class Vault:
         Args:
             catalogue: leave out the tracks that it has; None leaves none out.
         """
-        tracks = list(self.tracks())
-        if catalogue is not None:
-            tracks = [one for one, row in zip(tracks, self._matched(tracks, catalogue, None), strict=True) if row < 0]
+        names, played = self._read()
+        rows = [-1] * len(names) if catalogue is None else self._matched(names, catalogue).tolist()
         spelling: dict[str, str] = {}
         plays: Counter[str] = Counter()
-        for one in tracks:
-            plays[spelling.setdefault(one.artist.casefold(), one.artist)] += one.plays
+        for (_, artist, _, _), (_, count, _), row in zip(names, played, rows, strict=True):
+            if row < 0:
+                plays[spelling.setdefault(artist.casefold(), artist)] += count
         return dict(plays)
 
     def plays(self, catalogue: Catalogue, match: Finds | None = None) -> Plays:
@@ -256,11 +266,10 @@ class Vault:
         return self._last[1]
 
     def _plays(self, catalogue: Catalogue, match: Finds | None) -> Plays:
-        tracks = list(self.tracks())
-        rows = self._matched(tracks, catalogue, match)
+        names, played = self._read()
+        rows = self._matched(names, catalogue, match)
         known = rows >= 0
-        counts = np.array([one.plays for one in tracks], np.int64)[known]
-        times = np.array([one.last_played for one in tracks], np.int64)[known]
+        _, counts, times = np.array(played, np.int64).reshape(-1, 3)[known].T
         items, place = np.unique(rows[known], return_inverse=True)
         weights = np.bincount(place, counts, minlength=items.size)
         last = np.full(items.size, np.iinfo(np.int64).min)
@@ -272,22 +281,22 @@ class Vault:
 
     def matched(self, catalogue: Catalogue) -> Known:
         """Return how much of the history the catalogue knows."""
-        tracks = list(self.tracks())
-        known = self._matched(tracks, catalogue, None) >= 0
-        plays = np.array([one.plays for one in tracks], np.int64)
-        return Known(len(tracks), int(known.sum()), int(plays.sum()), int(plays[known].sum()))
+        names, played = self._read()
+        known = self._matched(names, catalogue) >= 0
+        plays = np.array(played, np.int64).reshape(-1, 3)[:, 1]
+        return Known(len(names), int(known.sum()), int(plays.sum()), int(plays[known].sum()))
 
-    def _matched(self, tracks: list[TrackPlays], catalogue: Catalogue, match: Finds | None) -> np.ndarray[Any, Any]:
+    def _matched(self, names: list[_Name], catalogue: Catalogue, match: Finds | None = None) -> NDArray[np.int32]:
         """Return the catalogue row of each track, -1 where it has none; remembered for one version of a catalogue."""
         if match is not None:
-            return np.array([_row(match, one) for one in tracks], np.int32)
+            return np.array([_row(match, one) for one in names], np.int32)
         with self._lock:
             if self._matcher is None or self._version != catalogue.version:
                 self._matcher, self._version, self._rows = Matcher(catalogue), catalogue.version, {}
             before, matcher = self._rows, self._matcher
             now = {}
-            for one in tracks:
-                key = (one.track, one.ids)
+            for one in names:
+                key = (one[0], one[3])  # a number means one artist and title for ever; its ids may grow
                 row = before.get(key)
                 now[key] = _row(matcher, one) if row is None else row
             self._rows = now
@@ -315,6 +324,7 @@ def _usable(one: Listen) -> bool:
     return named and isinstance(one.played_at, int) and 0 <= one.played_at < _LATEST
 
 
-def _row(match: Finds, one: TrackPlays) -> int:
-    row = match.row(one.artist, one.title, one.ids)
+def _row(match: Finds, name: _Name) -> int:
+    _, artist, title, ids = name
+    row = match.row(artist, title, tuple(ids.split()))
     return -1 if row is None else row
