@@ -118,6 +118,7 @@ def import_history(
                     yield listen
 
         added = opened.vault.add(advancing())
+        opened.ledger.imported(what=f"{added.new:,} new listens, by the owner")
         matched = opened.vault.matched(opened.catalogue)
     _print_import(reading.summary, added, matched, as_json=as_json)
 

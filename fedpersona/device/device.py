@@ -27,6 +27,7 @@ from fedpersona.device.shelf import Shelf
 from fedpersona.device.store import Store
 from fedpersona.device.vault import Vault
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
+from fedpersona.errors import ChainBroken
 
 if TYPE_CHECKING:
     from fedpersona.device.policy import Policy
@@ -200,12 +201,21 @@ class Device:
             "shared_model": None
             if trained is None
             else f"{trained.shared.model}, {trained.shared.round_number} rounds",
-            "consents": [state.to_dict() for state in self.consent.states()],
-            "contributions": self.ledger.count("sent"),
+            **self._answers(),
             "key": self._key.kind,
             "notices": list(self.notices),
             "policy": self.policy.model_dump(mode="json"),
         }
+
+    def _answers(self) -> dict[str, Any]:
+        """Return what the two chains say, or that one is broken: its owner must be able to see and export it."""
+        try:
+            return {
+                "consents": [state.to_dict() for state in self.consent.states()],
+                "contributions": self.ledger.count("sent"),
+            }
+        except ChainBroken as error:
+            return {"consents": [], "contributions": None, "broken": str(error)}
 
     def export(self, path: str | Path) -> Path:
         """Write everything that is kept about the owner as one zip of JSON lines and JSON.
@@ -248,8 +258,10 @@ class Device:
         """
         self._stop_memberships()
         self._store.close()
-        self._key.destroy()
-        forget_folder(self.folder)
+        try:
+            self._key.destroy()
+        finally:
+            forget_folder(self.folder)
 
     def close(self) -> None:
         """Stop what runs in the background and close the folder."""

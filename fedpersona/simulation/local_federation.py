@@ -6,6 +6,7 @@ part sees masked updates only, and adds them up.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -114,6 +115,7 @@ class LocalFederation:
             seed=self.seed,
             clip=self.clip,
             masked=True,
+            run=f"local {self.runs} {secrets.token_hex(4)}",  # another process's first run is another run
         )
         try:
             for _ in range(self.model.planned_rounds(self.crowd.catalogue)):
@@ -135,7 +137,7 @@ class LocalFederation:
 
     def _run_round(self, running: Coordinator) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            running.run_id = f"local {self.runs}, attempt {attempt}"  # another plan: no key is used twice
+            running.seed = self.seed + attempt - 1  # another plan of the same run: no plan is answered twice
             try:
                 running.run_round()
             except CohortTooSmall:

@@ -14,8 +14,10 @@ from fedpersona.device import conditions
 from fedpersona.device.conditions import Surroundings
 from fedpersona.device.weekly import Level
 from fedpersona.errors import (
+    ChainBroken,
     ConfigError,
     DeviceClosed,
+    KeyUnavailable,
     OutputError,
     ServerUnreachable,
     WrongKey,
@@ -184,6 +186,33 @@ def test_an_export_holds_everything_and_is_the_owners_alone(device, tmp_path):
         device.export(target)
     with pytest.raises(OutputError):
         device.export(tmp_path / "no such folder" / "mine.zip")
+
+
+def test_a_broken_chain_stops_contributing_and_not_the_playlist_the_status_or_the_export(device, tmp_path):
+    device.consent.grant("share_update", server=SERVER)
+    with device._store.writing() as cursor:
+        cursor.execute("UPDATE chain SET body = replace(body, 'taste.example', 'other.example')")
+    device.close()
+    with Device.open(tmp_path / "device") as again:
+        with federation().at(SERVER):
+            assert "consent: entry 1" in joined(again).state
+        assert again.ledger.count("sent") == 0
+        assert len(again.playlist()) == 30
+        assert "consent: entry 1" in again.status()["broken"]
+        with zipfile.ZipFile(again.export(tmp_path / "mine.zip")) as archive:
+            assert "other.example" in archive.read("consents.json").decode()
+        with pytest.raises(ChainBroken):
+            again.check()
+
+
+def test_the_key_goes_and_the_files_go_even_where_the_keyring_will_not_delete_its_entry(device, monkeypatch):
+    def unwilling():
+        raise KeyUnavailable("the keyring would not")
+
+    monkeypatch.setattr(device._key, "destroy", unwilling)
+    with pytest.raises(KeyUnavailable):
+        device.forget()
+    assert not device.folder.exists()
 
 
 def test_after_closing_everything_says_so(device):
