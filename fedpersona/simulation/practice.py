@@ -6,7 +6,6 @@ It shows a person what taking part is like before there is a server to trust: no
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,7 +65,5 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
 def practice(*, patience: float = 2.0) -> Iterator[LocalFederation]:
     """Serve a practice federation over the starter catalogue, as long as the context lasts."""
     crowd = invent_crowd(starter.catalogue())
-    # Another seed each time: a device answers no plan twice, and would refuse the same run in the next process.
-    server = LocalFederation(Subspace(dim=32), crowd, key=_KEY, seed=secrets.randbits(31), patience=patience)
-    with server.at(PRACTICE) as federation:
+    with LocalFederation(Subspace(dim=32), crowd, key=_KEY, patience=patience).at(PRACTICE) as federation:
         yield federation
