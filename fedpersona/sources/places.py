@@ -116,14 +116,19 @@ def _in_folder(folder: Path) -> list[Member]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Go through a folder, sorted; only regular files. A folder within it that cannot be listed is passed over."""
+    """Go through a folder, sorted: regular files, with their sizes in bytes."""
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
             yield folder / entry.name, entry.stat(follow_symlinks=False).st_size
         elif entry.is_dir(follow_symlinks=False):
-            try:
-                yield from _walk(folder / entry.name)
-            except PermissionError:
-                continue
+            yield from _walk_within(folder / entry.name)
+
+
+def _walk_within(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Go through a folder in a folder; where it may not be listed, it stands for itself, and is said not to open."""
+    try:
+        yield from _walk(folder)
+    except PermissionError:
+        yield folder, 0

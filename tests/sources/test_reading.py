@@ -201,6 +201,24 @@ def test_a_file_without_the_right_to_read_it(tmp_path):
     assert summary.others == {"cannot be opened, so it was left out": 1}
 
 
+def test_a_folder_that_may_not_be_listed_is_said(tmp_path, monkeypatch):
+    lay(tmp_path, {**BASIC, "locked/a.json": b"[]"})
+    listed = os.scandir
+
+    def scandir(path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(places.os, "scandir", scandir)
+    listens, summary = outcome(tmp_path)
+    assert len(listens) == 5
+    assert summary.others == {"cannot be opened, so it was left out": 1}
+    assert summary.first["cannot be opened, so it was left out"] == "locked"
+    with pytest.raises(DataError, match="cannot be read \\(permission denied\\)"):
+        sources.read(tmp_path / "locked")
+
+
 def test_a_file_that_goes_away_is_said(tmp_path):
     lay(tmp_path, {**BASIC, "gone.json": b"[]"})
     reading = sources.read(tmp_path)
