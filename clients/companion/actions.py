@@ -40,7 +40,7 @@ def _action(done: Callable[[Request, Owner, Form], Response]) -> Action:
         def work() -> Response:
             if owner.forgotten is not None:
                 return pages.farewell(request)
-            owner.device.consent.heed(request.headers.get("sec-gpc"))
+            owner.heed(request.headers.get("sec-gpc"))
             return done(request, owner, form)
 
         try:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -99,10 +100,9 @@ async def read_form(request: Request, session: Session) -> Form:
             ).parse()
         else:
             raise NotOurForm
-    except MultiPartException as error:
-        raise ConfigError(
-            f"this form cannot be read ({error.message.rstrip('.')}): go back and send it again"
-        ) from None
+    except (MultiPartException, FormParserError) as error:
+        why = error.message if isinstance(error, MultiPartException) else "it is not what a browser sends"
+        raise ConfigError(f"this form cannot be read ({why.rstrip('.')}): go back and send it again") from None
     fields = {name: value for name, value in parsed.multi_items() if isinstance(value, str)}
     uploads = [Upload(one.filename or "", one) for _, one in parsed.multi_items() if isinstance(one, UploadFile)]
     if not compare_digest(fields.pop(FORM_SECRET, "").encode(), session.form_secret.encode()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -13,6 +13,7 @@ from fedpersona.device.device import Device
 from fedpersona.device.membership import Membership
 from fedpersona.device.taste_map import TasteMap, taste_map
 from fedpersona.device.vault import Added, Known
+from fedpersona.errors import ChainBroken
 from fedpersona.simulation.local_federation import LocalFederation
 from fedpersona.simulation.practice import PRACTICE, practice
 from fedpersona.sources import Summary
@@ -61,6 +62,15 @@ class Owner:
         self._practice: LocalFederation | None = None
         self._practising = ExitStack()
         self._map: tuple[tuple[object, ...], TasteMap | None] | None = None
+
+    def heed(self, sec_gpc: str | None) -> None:
+        """Take a browser's ``Sec-GPC`` header as an answer.
+
+        Where the consents are damaged it cannot be written down, nor is it needed: nothing is sent then. The pages
+        go on, so that the owner can take everything along, or delete it.
+        """
+        with suppress(ChainBroken):
+            self.device.consent.heed(sec_gpc)
 
     def servers(self) -> list[str]:
         """Return the servers that are known: the practice server, those that were answered, those that were named."""

@@ -58,7 +58,7 @@ def _page(shown: Callable[[Request, Owner], Response]) -> Page:
         owner: Owner = request.app.state.owner
         if owner.forgotten is not None:
             return farewell(request)
-        owner.device.consent.heed(request.headers.get("sec-gpc"))
+        owner.heed(request.headers.get("sec-gpc"))
         return shown(request, owner)
 
     return page

@@ -15,6 +15,7 @@ __all__ = ["Bar", "Bars", "Dot", "Drawn", "Label", "bars_by_time", "draw_map", "
 
 _MOST_MONTHS = 60
 _NAMED = 10
+_NAMED_FIRST = 2  # tracks whose names come before those of the regions
 _CROWDED = 220  # points played, from which on they are drawn smaller
 _LONGEST_NAME = 26
 
@@ -173,14 +174,13 @@ def draw_map(found: TasteMap, catalogue: Catalogue, width: int, height: int) -> 
     known = tuple(Dot(_r(x[place]), _r(y[place]), 1.8) for place in others)
     room = _Room(width, height, [(dot.x, dot.y) for dot in played])
     wide = width > 500
+    titled = [(_short(catalogue.titles[int(found.rows[place])]), float(x[place]), float(y[place])) for place in mine]
+    names = [room.beside(*one, 6.2) for one in titled[:_NAMED_FIRST]]
     regions = [
         room.over(region.tag, width / 2 + region.x * across, height / 2 - region.y * down, 9.0 if wide else 7.5)
         for region in found.regions
     ]
-    names = [
-        room.beside(_short(catalogue.titles[int(found.rows[place])]), float(x[place]), float(y[place]), 6.2)
-        for place in mine[: _NAMED * (3 if wide else 1)].tolist()
-    ]
+    names += [room.beside(*one, 6.2) for one in titled[_NAMED_FIRST : _NAMED * (3 if wide else 1)]]
     return Drawn(
         width, height, known, tuple(played), _placed(regions), _placed(names)[: _NAMED if wide else _NAMED // 2]
     )

@@ -171,7 +171,8 @@ def test_a_changed_consent_chain_is_one_sentence_and_no_loop(served, browser):
         cursor.execute("UPDATE chain_head SET number = 9 WHERE name = 'consent'")
     answer = browser.get("/consent")
     assert answer.status == 400
-    assert "consent: entry 9 is not what" in plain(answer.text)
+    assert "Consent: entry 9 is not what" in plain(answer.text)
+    assert browser.get("/yours", Sec_GPC="1").status == 200, "one can still take everything along, or delete it"
 
 
 # -- yes or no --

@@ -8,6 +8,30 @@ import pytest
 
 from clients.companion import actions, pages
 from clients.companion.security import HOST, Door
+from fedpersona.device.device import Device
+from tests.clients.companion.serving import serving
+from tests.device.invented import listens
+
+
+@pytest.fixture(scope="module")
+def whole_module(tmp_path_factory):
+    """One Companion for all of these: what they ask is refused, so nothing of it changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+        patch.setenv("FEDPERSONA_PASSPHRASE", "of an invented person")
+        with Device.open(tmp_path_factory.mktemp("security") / "device") as device:
+            device.vault.add(listens())
+            with serving(device) as found:
+                yield found
+
+
+@pytest.fixture
+def served(whole_module):
+    """The Companion, with no address given out."""
+    whole_module.addresses.clear()
+    whole_module.door._token = None
+    return whole_module
+
 
 OTHERS_PAGES = ["cross-site", "same-site", "nonsense"]
 
@@ -175,7 +199,7 @@ def test_no_action_from_another_page_even_with_cookie_and_secret(served, browser
 
 
 def test_our_own_origin_is_let_in_where_a_browser_sends_no_fetch_metadata(served, browser):
-    answer = browser.post("/consent/privacy-control", {"on": "1"}, Origin=served.door.origin, Sec_Fetch_Site=None)
+    answer = browser.post("/kept/retention", {"days": "730"}, Origin=served.door.origin, Sec_Fetch_Site=None)
     assert answer.status == 303
 
 
