@@ -231,7 +231,7 @@ class _Round:
     def neighbours(self, key: bytes) -> tuple[bytes, ...]:
         """Return the keys of the nearest devices on the circle, as many on either side."""
         place, size = self.roster.index(key), len(self.roster)
-        reach = min(LEAST_NEIGHBOURS, (size - 1) // 2)
+        reach = min((LEAST_NEIGHBOURS + 1) // 2, (size - 1) // 2)
         return tuple(self.roster[(place + step) % size] for step in range(-reach, reach + 1) if step)
 
 

@@ -28,8 +28,8 @@ _KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fedpersona's practi
 """No secret, and the same everywhere: it signs only what is in this process already."""
 
 _PEOPLE = 300
-_FAVOURITES = 3  # tags a person loves
-_LOVE = 12.0  # how much more often they play what has one of them
+_FAVOURITES = 2  # tags a person loves
+_LOVE = 60.0  # how much more often they play what has one of them
 
 
 def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) -> Population:
@@ -47,7 +47,7 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
     for row, names in enumerate(catalogue.tags):
         has[row, [place[tag] for tag in names]] = 1.0
     fame = 1.0 / np.sqrt(np.arange(len(catalogue)) + 20.0)
-    common = has.sum(axis=0) / max(has.sum(), 1.0)
+    common = np.sqrt(has.sum(axis=0))  # what is rare has its lovers, too
     who, what = [], []
     for person in range(people):
         loved = rng.choice(len(tags), min(_FAVOURITES, len(tags)), replace=False, p=common / common.sum())
@@ -65,5 +65,5 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
 def practice(*, patience: float = 2.0) -> Iterator[LocalFederation]:
     """Serve a practice federation over the starter catalogue, as long as the context lasts."""
     crowd = invent_crowd(starter.catalogue())
-    with LocalFederation(Subspace(dim=32), crowd, key=_KEY, patience=patience).at(PRACTICE) as federation:
+    with LocalFederation(Subspace(dim=64), crowd, key=_KEY, patience=patience).at(PRACTICE) as federation:
         yield federation
