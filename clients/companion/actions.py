@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import BinaryIO, cast
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -138,7 +139,7 @@ def bring_in(request: Request, owner: Owner, form: Form) -> Response:
     upload = form.upload
     if upload is None or not upload.name:
         raise ConfigError("no file was chosen: go back and choose the zip or file that your music service gave you")
-    reading = sources.read(upload, name=upload.name)
+    reading = sources.read(cast("BinaryIO", upload), name=upload.name)
     added = owner.device.vault.add(reading)
     owner.device.ledger.imported(what=f"{wording.counted(added.new, 'listen')}, by the owner")
     owner.brought = Brought(reading.summary, added, owner.device.vault.matched(owner.device.catalogue))

@@ -1,0 +1,229 @@
+"""A whole life of a device, in a real browser: import, list, grant, visit, ledger, withdraw, export, forget."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clients.companion import actions
+from tests.clients.companion.serving import Served
+from tests.device.invented import write_spotify_zip
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs Chromium and its driver: apt-get install chromium chromium-driver"
+)
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--window-size=1100,1000",
+)
+
+
+@pytest.fixture
+def chromium(tmp_path, monkeypatch) -> Iterator[Screen]:
+    """A new Chromium with a profile of its own."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    monkeypatch.setenv("SE_AVOID_STATS", "true")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    options.add_experimental_option("prefs", {"download.default_directory": str(saved)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        yield Screen(driver, tmp_path, saved)
+    finally:
+        driver.quit()
+
+
+class Screen:
+    """What a person sees and does."""
+
+    def __init__(self, driver, folder: Path, saved: Path) -> None:
+        self.driver = driver
+        self.folder = folder
+        self.saved = saved
+        self.taken = 0
+
+    def find(self, css: str):
+        return self.driver.find_element("css selector", css)
+
+    def all(self, css: str):
+        return self.driver.find_elements("css selector", css)
+
+    @property
+    def words(self) -> str:
+        from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+
+        for _ in range(20):
+            try:
+                return self.find("body").text
+            except (NoSuchElementException, StaleElementReferenceException):  # between two pages
+                time.sleep(0.05)
+        return self.find("body").text
+
+    def go(self, name: str) -> None:
+        self.press(self.driver.find_element("link text", name))
+        self.picture(name)
+
+    def press(self, element) -> None:
+        """Click what leads to another page, and wait for that page."""
+        from selenium.webdriver.support import expected_conditions as expected
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        element.click()
+        WebDriverWait(self.driver, 30, 0.05).until(expected.staleness_of(element))
+        WebDriverWait(self.driver, 30, 0.05).until(expected.presence_of_element_located(("css selector", "main")))
+
+    def picture(self, name: str) -> None:
+        self.taken += 1
+        self.driver.save_screenshot(str(self.folder / f"{self.taken:02} {name}.png"))
+
+    def wait_for(self, what: str, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while what not in self.words:
+            assert time.monotonic() < end, f"'{what}' did not come: {self.words[:600]}"
+            time.sleep(0.2)
+
+    def saved_file(self, ending: str, seconds: float = 15.0) -> Path:
+        end = time.monotonic() + seconds
+        while not (found := list(self.saved.glob(f"*.{ending}"))):
+            assert time.monotonic() < end, f"no .{ending} was saved"
+            time.sleep(0.1)
+        return found[0]
+
+
+def test_a_whole_life_of_a_device(empty: Served, chromium: Screen, tmp_path, monkeypatch):
+    monkeypatch.setattr(actions, "_FAREWELL", 1.5)
+    history = write_spotify_zip(tmp_path / "my_spotify_data.zip")
+    screen = chromium
+    device = empty.device
+
+    screen.driver.get(empty.door.show_address())
+    assert "token" not in screen.driver.current_url
+    screen.picture("first")
+    assert "Not personal yet" in screen.words
+
+    screen.press(screen.find("a[href='/yours#import']"))
+    screen.find("#history").send_keys(str(history))
+    screen.press(screen.find("form[action='/yours/import'] button"))
+    screen.wait_for("What came of it")
+    screen.picture("imported")
+    assert device.vault.count() == 61
+
+    screen.go("This week")
+    reasons = [one.text for one in screen.all(".tracks .reason")]
+    assert len(reasons) == 30
+    assert all(reasons)
+    assert any("you played" in one for one in reasons)
+    screen.driver.find_element("link text", "XSPF").click()
+    assert b"<track>" in screen.saved_file("xspf").read_bytes()
+
+    screen.go("What is kept")
+    assert "61 listens" in screen.words
+    assert len(screen.all("svg.map.wide .mine")) > 40
+
+    screen.go("What left")
+    screen.wait_for("Imported")
+    assert "Nothing has left this device." in screen.words
+
+    screen.go("Yes or no")
+    card = "#s0-share-update"
+    assert screen.find(f"{card} .answer").text == "No"
+    screen.press(screen.find(f"{card} button[value=grant]"))
+    assert screen.find(f"{card} .answer").text == "Yes"
+    screen.picture("granted")
+    screen.press(screen.find("form[action='/consent/visit'] button"))
+    screen.wait_for("Last visit: contributed to 4 rounds.")
+    screen.picture("visited")
+
+    screen.go("What left")
+    assert len(screen.all(".ledger .gone")) == 4
+    assert "to the practice server" in screen.words
+    assert "numbers, masked" in screen.words
+    assert "each signed by this device and in its place" in screen.words
+
+    screen.go("This week")
+    assert "shared taste model" in screen.words
+
+    screen.go("Yes or no")
+    screen.press(screen.find(f"{card} button[value=withdraw]"))
+    assert screen.find(f"{card} .answer").text == "No"
+    assert "Taken back on" in screen.find(f"{card} .standing").text
+    screen.picture("withdrawn")
+
+    screen.go("Yours")
+    screen.find("form[action='/yours/export'] button").click()
+    with zipfile.ZipFile(screen.saved_file("zip")) as archive:
+        assert len(archive.read("listens.jsonl").splitlines()) == 61
+        assert b"withdrawn" in archive.read("consents.json")
+
+    screen.press(screen.driver.find_element("partial link text", "Delete everything"))
+    screen.picture("asked once more")
+    screen.find("#word").send_keys("FORGET")
+    screen.press(screen.find("button.grave"))
+    screen.wait_for("Forgotten")
+    screen.picture("farewell")
+    assert "61 listens" in screen.words
+    assert screen.find("main").value_of_css_property("padding-top") != "0px", "the farewell came with its style"
+    assert not device.folder.exists()
+    empty.thread.join(10)
+    assert not empty.thread.is_alive()
+    complaints = [one["message"] for one in screen.driver.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
+    assert complaints == [], "the policy for content blocked something, or a page is at fault"
+    assert screen.taken >= 12
+
+
+def test_by_keyboard_narrow_dark_and_without_scrolling_sideways(served: Served, chromium: Screen):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    screen = chromium
+    driver = screen.driver
+    narrow = {"width": 340, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    driver.get(served.door.show_address())
+    assert screen.find("body").value_of_css_property("background-color") == "rgba(22, 21, 19, 1)"
+    for path in ("/", "/kept", "/left", "/consent", "/yours", "/forget", "/nothing"):
+        driver.get(served.door.origin + path)
+        screen.picture(f"narrow {path.strip('/') or 'week'}")
+        wide = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]["width"]
+        assert wide <= 340, path
+    driver.get(f"{served.door.origin}/consent")
+    screen.find("body").send_keys(Keys.TAB)
+    skip = driver.switch_to.active_element
+    assert skip.text == "Skip to the page"
+    assert skip.value_of_css_property("outline-style") == "solid"
+    skip.send_keys(Keys.ENTER)
+    assert driver.switch_to.active_element.get_attribute("id") == "main"
+    for _ in range(40):
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        if driver.switch_to.active_element.get_attribute("value") == "refuse":
+            break
+    driver.switch_to.active_element.send_keys(Keys.ENTER)
+    assert driver.find_element(By.CSS_SELECTOR, ".said").get_attribute("role") == "status"
+    assert [one.status for one in served.device.consent.states()] == ["refused"]
