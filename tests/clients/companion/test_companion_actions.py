@@ -153,6 +153,20 @@ def test_a_full_disk_is_one_sentence(served, browser, history, monkeypatch):
     assert "make room" in answered.text
 
 
+def test_pages_are_shown_while_a_history_comes_in(empty, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    history = write_spotify_zip(tmp_path / "long.zip", listens(3000)).read_bytes()
+    browser = empty.browser()
+    secret = browser.secret()
+    with ThreadPoolExecutor(8) as at_once:
+        coming = at_once.submit(browser.upload, history, "long.zip", secret=secret)
+        shown = [at_once.submit(browser.get, path) for path in ("/", "/kept", "/left", "/consent", "/yours") * 3]
+        assert coming.result().status == 303
+        assert {one.result().status for one in shown} == {200}
+    assert empty.device.vault.count() == 3001
+
+
 # -- yes, no, and visits --
 
 

@@ -196,6 +196,26 @@ def test_no_yes_is_ticked_before_it_is_given(browser):
     assert "checked" not in text
 
 
+@pytest.mark.parametrize(("said", "shown"), [("refuse", False), ("withdraw", False), (None, True)])
+def test_the_notice_lies_open_where_it_was_not_answered(served, browser, said, shown):
+    if said is not None:
+        getattr(served.device.consent, said)("share_update", server="https://practice.invalid")
+    card = browser.get("/consent").text.partition('id="s0-share-update"')[2].partition("</article>")[0]
+    assert ("<details open>" in card) is shown
+
+
+def test_a_notice_that_changed_lies_open_again(served, browser, monkeypatch):
+    from fedpersona.device import notice as notices
+
+    served.device.consent.grant("share_update", server="https://practice.invalid")
+    before = notices._NOTICES["share_update"]
+    changed = notices.Notice(before.purpose, before.version + 1, before.summary, before.text + "\nMore: words.\n")
+    monkeypatch.setitem(notices._NOTICES, "share_update", changed)
+    card = browser.get("/consent").text.partition('id="s0-share-update"')[2].partition("</article>")[0]
+    assert "<details open>" in card
+    assert "has changed since" in card
+
+
 def test_both_answers_look_the_same(browser):
     text = browser.get("/consent").text
     yes, no = (re.search(rf'<button name="answer" value="{one}"([^>]*)>', text) for one in ("grant", "refuse"))
