@@ -14,20 +14,21 @@ from fedpersona.device.address import normalised
 from fedpersona.device.background import Stop
 from fedpersona.device.chain import Chain, signing_key
 from fedpersona.device.clock import Clock
-from fedpersona.device.conditions import Conditions
+from fedpersona.device.conditions import Conditions, current_probe
 from fedpersona.device.consent import Consent
 from fedpersona.device.folder import DATABASE
 from fedpersona.device.forgetting import forget_folder
 from fedpersona.device.keys import Key, open_key
 from fedpersona.device.ledger import Ledger
-from fedpersona.device.link import connect
+from fedpersona.device.link import check_known, connect
 from fedpersona.device.membership import Membership
 from fedpersona.device.playlist import WeeklyConfig
 from fedpersona.device.shelf import Shelf
 from fedpersona.device.store import Store
 from fedpersona.device.vault import Vault
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
-from fedpersona.errors import ChainBroken
+from fedpersona.errors import ChainBroken, NoKnownItem
+from fedpersona.plays import Plays
 
 if TYPE_CHECKING:
     from fedpersona.device.policy import Policy
@@ -127,6 +128,20 @@ class Device:
         """The public catalogue in use: the last server's, or the starter catalogue that comes with fedpersona."""
         return self.shelf.catalogue
 
+    def plays(self) -> Plays:
+        """Return the owner's history over the rows of the catalogue in use, as a taste model takes it.
+
+        Raises:
+            NoKnownItem: the catalogue knows nothing of it. The history is kept all the same.
+        """
+        plays = self.vault.plays(self.catalogue)
+        if not len(plays):
+            raise NoKnownItem(
+                f"nothing that was played is among the catalogue's {len(self.catalogue):,} {self.catalogue.kind}s: "
+                "import more of the history, or join a server whose catalogue has this music"
+            )
+        return plays
+
     def playlist(self, config: WeeklyConfig | None = None) -> WeeklyPlaylist:
         """Return this week's playlist. It needs no network and no consent.
 
@@ -161,13 +176,23 @@ class Device:
         from fedpersona.device.visit import visit
 
         address = normalised(server)
-        connect(address).leave()
+        check_known(address)
+        conditions = when or Conditions()
+        gate = Gate(self.vault, self.consent, lambda: self.policy, self.ledger, self.clock)
 
         def one_visit(stop: Stop) -> str:
-            gate = Gate(self.vault, self.consent, self.policy, self.ledger, self.clock)
-            return visit(address, connect(address), gate=gate, shelf=self.shelf, ledger=self.ledger, stop=stop, key=key)
+            return visit(
+                address,
+                connect(address),
+                gate=gate,
+                shelf=self.shelf,
+                ledger=self.ledger,
+                stop=stop,
+                key=key,
+                unmet=lambda: conditions.unmet(current_probe().look()),
+            )
 
-        membership = Membership(address, one_visit, when or Conditions())
+        membership = Membership(address, one_visit, conditions)
         self._memberships.append(membership)
         membership.start()
         membership.wait(wait)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,10 +22,10 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.device.background import Stop
 from fedpersona.device.clock import Clock
 from fedpersona.device.consent import Consent, Permit
-from fedpersona.device.ledger import Ledger
-from fedpersona.device.link import Link, Offer
+from fedpersona.device.ledger import Ledger, LedgerEntry
+from fedpersona.device.link import Link, Offer, checked_neighbours, checked_offer
 from fedpersona.device.policy import Policy
-from fedpersona.errors import ConfigError, FedpersonaError, NoKnownItem, PlanRefused, Refusal, WireError
+from fedpersona.errors import ConfigError, PlanRefused, Refusal, RoundClosed, WireError
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
@@ -36,6 +38,7 @@ from fedpersona.wire.plan import Plan
 __all__ = ["Gate", "History"]
 
 _POLL = 0.2  # seconds between two looks at whether to stop
+_LONGEST_WAIT = 300.0  # seconds for a roster
 
 
 class History(Protocol):
@@ -73,12 +76,14 @@ class Gate:
     Args:
         vault: the owner's history.
         consent: what the owner said yes to.
-        policy: the owner's floors.
+        policy: gives the owner's floors as they are now; asked for each round.
         ledger: where every contribution and every no is written.
         clock: the device's clock, whose jumps stop contributions.
     """
 
-    def __init__(self, vault: History, consent: Consent, policy: Policy, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, vault: History, consent: Consent, policy: Callable[[], Policy], ledger: Ledger, clock: Clock
+    ) -> None:
         self._vault = vault
         self._consent = consent
         self._policy = policy
@@ -96,26 +101,32 @@ class Gate:
             stop: the app's wish to stop, looked for between steps.
 
         Raises:
-            Refusal: the device said no, and the ledger says why. Nothing was sent.
+            Refusal: the device said no, and the ledger says why: nothing was sent. Or, once the message was handed
+                over, whatever the link raised: the ledger then says that it may have left.
         """
         plan: Plan | None = None
+        queued: _Queued | None = None
         try:
             permit = self._consent.permit("share_update", server)
-            plan = Plan.decode(offer.plan)
+            plan = Plan.decode(checked_offer(offer).plan)
             asked = self._checked(plan, offer, catalogue, server)
             queued = self._queued(asked, offer, catalogue, permit, stop)
-            self._hand_over(server, link, asked, queued, permit, stop)
-        except Refusal as refusal:
-            self._refused(server, plan, refusal)
+            if plan.masked:
+                _mask(queued.words, link, plan.hash(), permit, stop)
+            _may_go_on(permit, stop)
+            entry = self._written(server, asked, queued)
+        except (Refusal, WireError, ConfigError) as error:
+            if queued is not None:
+                queued.words.fill(0)
+            refusal = error if isinstance(error, Refusal) else PlanRefused(str(error))
+            self._ledger.refused(server=server, purpose="share_update", plan=plan, reason=str(refusal))
+            raise refusal from error
+        except BaseException:
+            if queued is not None:
+                queued.words.fill(0)
             raise
-        except (WireError, ConfigError, NoKnownItem) as error:
-            unfit = PlanRefused(str(error))
-            self._refused(server, plan, unfit)
-            raise unfit from error
+        self._send(link, entry, queued, permit, stop)
         return plan
-
-    def _refused(self, server: str, plan: Plan | None, refusal: FedpersonaError) -> None:
-        self._ledger.refused(server=server, purpose="share_update", plan=plan, reason=str(refusal))
 
     def _checked(self, plan: Plan, offer: Offer, catalogue: Catalogue, server: str) -> _Asked:
         """Hold the plan against the owner's floors, and the shared model against the plan."""
@@ -123,7 +134,7 @@ class Gate:
         model = create(plan.model, dict(plan.settings))
         layout = model.layout(catalogue, plan.round_number)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
-        self._policy.check(plan, upload=fixed_point.bytes_per_update, ledger=self._ledger, server=server)
+        self._policy().check(plan, upload=fixed_point.bytes_per_update, ledger=self._ledger, server=server)
         if plan.catalogue != catalogue.version:
             raise PlanRefused("the plan is for another version of the catalogue than this device has")
         if offer.shared.round_number != plan.round_number - 1:
@@ -137,8 +148,8 @@ class Gate:
         """Compute the owner's addend, check that it is finite, clip it, and encode it as words of the ring."""
         _may_go_on(permit, stop)
         plays = self._vault.plays(catalogue)
-        if not len(plays):
-            raise NoKnownItem(f"nothing you played is among the catalogue's {len(catalogue):,} {catalogue.kind}s")
+        # With nothing known the addend is zero, and masked and sent like any other: a device that stayed away would
+        # tell the server that its owner played nothing of this catalogue.
         with threadpool_limits(1):  # an addend must not depend on how many cores helped
             private = asked.model.personalise(offer.shared, plays)
             rng = np.random.default_rng(secrets.randbits(128))
@@ -152,18 +163,9 @@ class Gate:
         asked.fixed_point.encode_words(update, out=words)
         return _Queued(message, words, update_norm(update, asked.layout))
 
-    def _hand_over(self, server: str, link: Link, asked: _Asked, queued: _Queued, permit: Permit, stop: Stop) -> None:
-        """Mask what is queued, write the ledger, and send; then wipe it, whatever happened."""
-        try:
-            if asked.plan.masked:
-                _mask(queued.words, link, asked.plan.hash(), permit, stop)
-            _may_go_on(permit, stop)
-            self._send(server, link, asked, queued, permit, stop)
-        finally:
-            queued.words.fill(0)
-
-    def _send(self, server: str, link: Link, asked: _Asked, queued: _Queued, permit: Permit, stop: Stop) -> None:
-        entry = self._ledger.sending(
+    def _written(self, server: str, asked: _Asked, queued: _Queued) -> LedgerEntry:
+        """Write into the ledger, on disk, what is about to be sent."""
+        return self._ledger.sending(
             server=server,
             purpose="share_update",
             plan=asked.plan,
@@ -172,24 +174,42 @@ class Gate:
             digest=hashlib.sha256(queued.message).hexdigest(),
             norm=queued.norm,
         )
+
+    def _send(self, link: Link, entry: LedgerEntry, queued: _Queued, permit: Permit, stop: Stop) -> None:
+        """Hand the message over, unless the owner or the app said no at the last moment; then wipe it.
+
+        What the link raises does not tell that nothing arrived, so the entry stands as what may have left.
+        """
         try:
-            _may_go_on(permit, stop)
+            try:
+                _may_go_on(permit, stop)
+            except Refusal as refusal:
+                self._ledger.destroyed(entry, reason=str(refusal))
+                raise
             link.send(queued.message)
-        except Refusal as refusal:
-            self._ledger.destroyed(entry, reason=str(refusal))
-            raise
-        self._ledger.delivered(entry)
+            self._ledger.delivered(entry)
+        finally:
+            queued.words.fill(0)
 
 
 def _mask(words: Words, link: Link, digest: str, permit: Permit, stop: Stop) -> None:
     key = MaskKey()
     _may_go_on(permit, stop)
     link.enter(digest, key.public)
-    neighbours = None
-    while neighbours is None:
+    key.mask(words, _neighbours(link, digest, permit, stop), digest.encode())
+
+
+def _neighbours(link: Link, digest: str, permit: Permit, stop: Stop) -> tuple[bytes, ...]:
+    """Wait for the roster, looking for a no several times a second, whatever pace the link sets."""
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while time.monotonic() < deadline:
+        started = time.monotonic()
         neighbours = link.neighbours(digest, _POLL)
         _may_go_on(permit, stop)
-    key.mask(words, neighbours, digest.encode())
+        if neighbours is not None:
+            return checked_neighbours(neighbours)
+        stop.wait(max(0.0, started + _POLL - time.monotonic()))
+    raise RoundClosed("the server did not close the roster in time")
 
 
 def _may_go_on(permit: Permit, stop: Stop) -> None:

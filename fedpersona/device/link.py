@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fedpersona.errors import ServerUnreachable
+from fedpersona.errors import PlanRefused, ServerUnreachable
 
 if TYPE_CHECKING:
     from fedpersona.taste.model import Shared
     from fedpersona.wire.plan import Setting
 
-__all__ = ["Link", "Offer", "Release", "connect", "provide"]
+__all__ = ["Link", "Offer", "Release", "check_known", "checked_neighbours", "checked_offer", "connect", "provide"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def provide(address: str, link: Callable[[], Link]) -> Iterator[None]:
         _SERVERS.pop(address, None)
 
 
-def connect(address: str) -> Link:
-    """Return a link to the server at a normalised address.
+def check_known(address: str) -> None:
+    """Check that an address can be reached, without reaching for it.
 
     Raises:
         ServerUnreachable: no server of this process has it.
@@ -100,4 +100,42 @@ def connect(address: str) -> Link:
             f"no server answers at {address}: this version reaches servers of the same process only "
             "('fedpersona device join practice' has one)"
         )
+
+
+def connect(address: str) -> Link:
+    """Return a link to the server at a normalised address.
+
+    Raises:
+        ServerUnreachable: no server of this process has it.
+    """
+    check_known(address)
     return _SERVERS[address]()
+
+
+def checked_offer(offer: Offer) -> Offer:
+    """Return what a server offered if it is of the form that was agreed.
+
+    Raises:
+        PlanRefused: it is not.
+    """
+    import numpy as np
+
+    from fedpersona.taste.model import Shared
+
+    shared = getattr(offer, "shared", None)
+    if not (isinstance(getattr(offer, "plan", None), bytes) and isinstance(shared, Shared)):
+        raise PlanRefused("the server's offer is not a plan with a shared model")
+    if not all(isinstance(array, np.ndarray) and array.dtype.kind == "f" for array in shared.arrays.values()):
+        raise PlanRefused("the server's shared model does not consist of arrays of numbers")
+    return offer
+
+
+def checked_neighbours(neighbours: object) -> tuple[bytes, ...]:
+    """Return what a server gave as keys of neighbours if that is what it is.
+
+    Raises:
+        PlanRefused: it is not.
+    """
+    if isinstance(neighbours, tuple) and all(isinstance(key, bytes) and len(key) == 32 for key in neighbours):
+        return neighbours
+    raise PlanRefused("the server's roster is not a list of keys")

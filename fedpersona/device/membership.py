@@ -83,6 +83,8 @@ class Membership:
             raise
         except FedpersonaError as error:
             return f"failed: {error}"
+        except Exception as error:  # one visit is lost, not the membership; its words could hold a history
+            return f"failed: an error of our own ({type(error).__name__})"
 
     def _failed(self, error: BaseException) -> None:
         self._say(f"ended by an error of our own ({type(error).__name__})", visited=True)

@@ -12,7 +12,7 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.device import starter
 from fedpersona.device.store import Cursor, Store
 from fedpersona.errors import ConfigError, DataError, LayoutMismatch, PlanRefused, SignatureInvalid, VaultDamaged
-from fedpersona.wire.signed_catalogue import SealedCatalogue, signer, unseal
+from fedpersona.wire.signed_catalogue import signer, unseal
 
 if TYPE_CHECKING:
     from fedpersona.device.link import Release
@@ -39,27 +39,30 @@ class Shelf:
         self._store = store
         self._catalogue: Catalogue | None = None
         self._trained: Trained | None = None
+        self._mark = b""
 
     @property
     def catalogue(self) -> Catalogue:
-        """The catalogue in use."""
-        if self._catalogue is None:
-            with self._store.reading() as cursor:
-                sealed, key = _file(cursor, "catalogue"), _file(cursor, "catalogue key")
-            if sealed is None or key is None:
+        """The catalogue in use; another process may have put another one in use."""
+        with self._store.reading() as cursor:
+            version = _file(cursor, "catalogue version")
+            if version is None:
                 return starter.catalogue()
-            return self._put(unseal(sealed, [key]))
-        return self._catalogue
+            if self._catalogue is None or self._catalogue.version.encode() != version:
+                sealed, key = _file(cursor, "catalogue"), _file(cursor, "catalogue key")
+                self._catalogue = unseal(sealed or b"", [key or b""]).catalogue
+            return self._catalogue
 
     @property
     def trained(self) -> Trained | None:
-        """The shared model in use, None where none has come for this catalogue."""
-        if self._trained is None:
-            with self._store.reading() as cursor:
-                data = _file(cursor, "model")
-            if data is not None:
-                self._trained = _unpack(data)
-        return self._trained
+        """The shared model in use, None where none has come for the catalogue in use."""
+        with self._store.reading() as cursor:
+            mark = _file(cursor, "model mark")
+            if mark is None:
+                return None
+            if self._trained is None or self._mark != mark:
+                self._trained, self._mark = _unpack(_file(cursor, "model") or b""), mark
+        return self._trained if self._trained.shared.catalogue == self.catalogue.version else None
 
     def pinned_key(self, server: str) -> bytes | None:
         """Return the key that this server's catalogues must be signed with, None before the first."""
@@ -95,14 +98,9 @@ class Shelf:
             _keep(cursor, "catalogue", sealed)
             _keep(cursor, "catalogue key", trusted)
             _keep(cursor, "catalogue version", found.catalogue.version.encode())
-            cursor.execute("DELETE FROM file WHERE name = 'model'")
-        self._put(found)
-        return True
-
-    def _put(self, found: SealedCatalogue) -> Catalogue:
+            cursor.execute("DELETE FROM file WHERE name IN ('model', 'model mark')")
         self._catalogue = found.catalogue
-        self._trained = None
-        return found.catalogue
+        return True
 
     def accept_release(self, release: Release) -> bool:
         """Check a finished model against the catalogue in use and keep it; tell whether it is another than before.
@@ -117,17 +115,18 @@ class Shelf:
             model.check(release.shared, self.catalogue)
         except (ConfigError, LayoutMismatch) as error:
             raise PlanRefused(f"the server's model: {error}") from None
-        if self.trained is not None and self.trained.shared.hash() == release.shared.hash():
-            return False
-        trained = Trained(model, release.shared)
+        trained, mark = Trained(model, release.shared), release.shared.hash().encode()
         with self._store.writing() as cursor:
+            if (
+                _file(cursor, "catalogue version") or self.catalogue.version.encode()
+            ) != trained.shared.catalogue.encode():
+                raise PlanRefused("the server's model: another catalogue was put in use meanwhile")
+            if _file(cursor, "model mark") == mark:
+                return False
             _keep(cursor, "model", _pack(trained))
-        self._trained = trained
+            _keep(cursor, "model mark", mark)
+        self._trained, self._mark = trained, mark
         return True
-
-    def forget_cache(self) -> None:
-        """Read from the store again next time: another process may have put something else there."""
-        self._catalogue = self._trained = None
 
 
 def _file(cursor: Cursor, name: str) -> bytes | None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
 from fedpersona.device.background import Stop
 from fedpersona.device.gate import Gate
 from fedpersona.device.ledger import Ledger
-from fedpersona.device.link import Link
+from fedpersona.device.link import Link, Offer
 from fedpersona.device.shelf import Shelf
-from fedpersona.errors import Refusal, RoundClosed, Stopped
+from fedpersona.errors import DataError, Refusal, RoundClosed, Stopped
 
 __all__ = ["visit"]
 
 _WAIT = 0.25  # seconds between two looks at whether to stop
 _ATTEMPTS = 3  # rounds in a row that a server may give up before the visit ends
+_LONGEST = 1800.0  # seconds of one visit
+_LARGEST_CATALOGUE = 512 << 20  # bytes
 
 
 def visit(
-    server: str, link: Link, *, gate: Gate, shelf: Shelf, ledger: Ledger, stop: Stop, key: bytes | None = None
+    server: str,
+    link: Link,
+    *,
+    gate: Gate,
+    shelf: Shelf,
+    ledger: Ledger,
+    stop: Stop,
+    key: bytes | None = None,
+    unmet: Callable[[], tuple[str, ...]] = tuple,
 ) -> str:
     """Visit a server and return what came of it, in words.
 
@@ -28,9 +42,10 @@ def visit(
         link: the way there.
         gate: the door that contributions go through.
         shelf: where catalogue and model are kept.
-        ledger: where it is written that they came.
+        ledger: where it is written that they came, or were refused.
         stop: the app's wish to stop.
         key: the operator's key, where the owner knows it.
+        unmet: tells which of the owner's conditions do not hold any more, in words; looked at before each round.
 
     Raises:
         SignatureInvalid: the catalogue is signed by another key than before.
@@ -39,46 +54,89 @@ def visit(
         Stopped: the app wished to stop.
     """
     try:
-        sealed = link.catalogue()
-        if shelf.accept_catalogue(server, sealed, key):
-            ledger.received(server=server, what=f"catalogue of {_counted(shelf)}", size=len(sealed))
-        answered, no = _answer_rounds(server, link, gate, shelf, stop)
+        _take_catalogue(server, link, shelf, ledger, key)
+        answered, no = _answer_rounds(server, link, gate, shelf, stop, unmet)
         _take_model(server, link, shelf, ledger)
     finally:
-        link.leave()
-    if no is not None:
-        return f"not contributed: {no}"
-    return f"contributed to {answered} round{'' if answered == 1 else 's'}" if answered else "no round was open"
+        with suppress(Exception):  # whatever goodbye comes to, the visit is over
+            link.leave()
+    if no:
+        return f"not contributed: {no}" if not answered else f"contributed to {_rounds(answered)}, then: {no}"
+    return f"contributed to {_rounds(answered)}" if answered else "no round was open"
 
 
-def _answer_rounds(server: str, link: Link, gate: Gate, shelf: Shelf, stop: Stop) -> tuple[int, Refusal | None]:
-    """Answer rounds until none is open or the gate says no; return how many, and the no."""
+def _rounds(number: int) -> str:
+    return f"{number} round{'' if number == 1 else 's'}"
+
+
+def _answer_rounds(
+    server: str, link: Link, gate: Gate, shelf: Shelf, stop: Stop, unmet: Callable[[], tuple[str, ...]]
+) -> tuple[int, str]:
+    """Answer rounds until none is open or the device says no; return how many, and the no in words."""
     answered = lost = 0
-    while True:
+    deadline = time.monotonic() + _LONGEST
+    while time.monotonic() < deadline:
         stop.check()
-        offer = link.offer(_WAIT)
+        if wanting := unmet():
+            return answered, ", ".join(wanting)
+        offer = _next_offer(link, stop)
         if offer is None:
             if link.busy:
                 continue
-            return answered, None
+            return answered, ""
         try:
             gate.contribute(server, link, offer, shelf.catalogue, stop)
+        except Stopped:
+            raise
         except RoundClosed as no:
             lost += 1
             if lost == _ATTEMPTS:
-                return answered, no
-        except Stopped:
-            raise
+                return answered, str(no)
         except Refusal as no:
-            return answered, no
+            return answered, str(no)
         else:
             answered += 1
             lost = 0
+    return answered, "the server kept this device waiting"
+
+
+def _next_offer(link: Link, stop: Stop) -> Offer | None:
+    """Ask for the open round; a server that answers "none" at once does not make the device ask faster."""
+    started = time.monotonic()
+    offer = link.offer(_WAIT)
+    if offer is None and link.busy:
+        stop.wait(max(0.0, started + _WAIT - time.monotonic()))
+    return offer
+
+
+def _take_catalogue(server: str, link: Link, shelf: Shelf, ledger: Ledger, key: bytes | None) -> None:
+    sealed = link.catalogue()
+    try:
+        if not isinstance(sealed, bytes):
+            raise DataError("is not a file", place=f"catalogue of {server}")
+        if len(sealed) > _LARGEST_CATALOGUE:
+            raise DataError(
+                f"has {len(sealed):,} bytes; a device takes {_LARGEST_CATALOGUE:,} at most",
+                place=f"catalogue of {server}",
+            )
+        new = shelf.accept_catalogue(server, sealed, key)
+    except DataError as error:
+        ledger.refused(server=server, purpose="catalogue", reason=str(error))
+        raise
+    if new:
+        ledger.received(server=server, what=f"catalogue of {_counted(shelf)}", size=len(sealed))
 
 
 def _take_model(server: str, link: Link, shelf: Shelf, ledger: Ledger) -> None:
     release = link.release()
-    if release is not None and shelf.accept_release(release):
+    if release is None:
+        return
+    try:
+        new = shelf.accept_release(release)
+    except Refusal as refusal:
+        ledger.refused(server=server, purpose="shared model", reason=str(refusal))
+        raise
+    if new:
         ledger.received(server=server, what=f"shared taste model ({release.model})", size=release.shared.nbytes)
 
 

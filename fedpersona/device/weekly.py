@@ -169,7 +169,9 @@ class Weekly:
     def _taste(self, catalogue: Catalogue, plays: Plays) -> tuple[Level, Scored]:
         trained = self._shelf.trained
         if len(plays) and trained is not None:
-            return Level.SHARED, _by_model(trained, plays)
+            scored = _by_model(trained, plays)
+            if np.isfinite(scored[0]).all():  # else the model is of no use: without it there is a list as well
+                return Level.SHARED, scored
         artists = self._vault.artist_plays(catalogue)
         taste = tag_taste.TagTaste(catalogue, plays, artists)
         return (Level.TAGS if taste.personal else Level.WELL_KNOWN), (taste.scores(), taste.explain)
@@ -228,7 +230,8 @@ def _by_model(trained: Trained, plays: Plays) -> Scored:
     discount = trained.model.discount or DISCOUNT
     model = trained.model.model_copy(update={"recency": half_life_items(plays), "discount": discount})
     shared = trained.shared
-    scores = model.scores(shared, model.personalise(shared, plays), plays)
+    with np.errstate(all="ignore"):  # whether the scores are finite is looked at
+        scores = model.scores(shared, model.personalise(shared, plays), plays)
     return scores, lambda row, history: model.explain(shared, row, history)
 
 

@@ -148,7 +148,7 @@ def child_contribution(folder: Path) -> dict[str, float]:
                 True,
             )
             server = OneServer(Offer(plan.encode(), shared), b"")
-            gate = Gate(device.vault, device.consent, device.policy, device.ledger, device.clock)
+            gate = Gate(device.vault, device.consent, lambda: device.policy, device.ledger, device.clock)
             started = time.perf_counter()
             gate.contribute("https://bench.example", server, server.offer(0), catalogue, Stop())
             times.append(time.perf_counter() - started)

@@ -18,6 +18,7 @@ from fedpersona.errors import (
     ConfigError,
     DeviceClosed,
     KeyUnavailable,
+    NoKnownItem,
     OutputError,
     ServerUnreachable,
     WrongKey,
@@ -125,7 +126,103 @@ def test_errors_in_the_background_reach_the_state_and_not_the_app(device):
             raise ZeroDivisionError
 
     with provide(SERVER, Bug):
-        assert "error of our own (ZeroDivisionError)" in joined(device).state
+        membership = joined(device)
+        assert "error of our own (ZeroDivisionError)" in membership.state
+        assert membership.running, "one visit was lost, not the membership"
+
+
+def test_joining_reaches_for_no_server_before_the_conditions_are_met_and_waits_for_none(device):
+    from fedpersona.device.link import provide
+
+    reached = []
+
+    class Slow(Scripted):
+        def __init__(self):
+            super().__init__()
+            reached.append(self)
+
+        def leave(self):
+            time.sleep(1.5)
+            raise OSError
+
+    conditions.use_probe(Now(charging=False))
+    with provide(SERVER, Slow):
+        device.join(SERVER, when=Conditions(charging=True))
+        assert reached == []
+        conditions.use_probe(Now(charging=True))
+        started = time.perf_counter()
+        device.join(SERVER, when=Conditions(charging=True), wait=0)
+        assert time.perf_counter() - started < 1.0
+
+
+def test_a_server_that_answers_at_once_for_ever_does_not_keep_the_device_busy(device):
+    from fedpersona.device.link import provide
+
+    asked = []
+
+    class Hurrying(Scripted):
+        busy = True
+
+        def offer(self, seconds):
+            asked.append(seconds)
+
+    device.consent.grant("share_update", server=SERVER)
+    with provide(SERVER, Hurrying):
+        membership = device.join(SERVER, wait=1.5)
+        assert membership.stop()
+    assert len(asked) < 12
+
+
+def test_conditions_that_end_during_a_visit_end_it(device):
+    from fedpersona.device.link import provide
+
+    class Endless(Scripted):
+        busy = True
+
+        def offer(self, seconds):
+            conditions.use_probe(Now(charging=False))
+
+    conditions.use_probe(Now(charging=True))
+    device.consent.grant("share_update", server=SERVER)
+    with provide(SERVER, Endless):
+        membership = device.join(SERVER, when=Conditions(charging=True), wait=10)
+    assert "not charging" in membership.state
+
+
+def test_a_refused_catalogue_is_in_the_ledger(device):
+    from fedpersona.device.link import provide
+
+    with provide(SERVER, lambda: Scripted(catalogue=b"not a catalogue")):
+        joined(device)
+    assert device.ledger.tail(1)[0].kind == "refused"
+
+
+def test_two_processes_never_keep_a_model_for_another_catalogue(device, tmp_path):
+    from fedpersona.catalogue import Catalogue
+    from fedpersona.device.link import Release
+    from fedpersona.errors import PlanRefused
+    from fedpersona.wire.signed_catalogue import seal
+    from tests.device.servers import KEY, MODEL
+
+    other = Catalogue.create([f"x{n}" for n in range(120)], kind="track")
+    with Device.open(tmp_path / "device") as second:
+        assert len(second.catalogue) > 120
+        device.shelf.accept_catalogue(SERVER, seal(other, issued=int(time.time()), key=KEY))
+        assert len(second.catalogue) == 120, "what another process put in use is in use"
+        from fedpersona.device import starter
+
+        with pytest.raises(PlanRefused):
+            second.shelf.accept_release(Release("subspace", MODEL.model_dump(), MODEL.init(starter.catalogue(), 0)))
+        assert second.shelf.accept_release(Release("subspace", MODEL.model_dump(), MODEL.init(other, 0)))
+        assert device.shelf.trained is not None
+        assert len(device.playlist()) == 30
+
+
+def test_a_history_of_which_the_catalogue_knows_nothing_is_a_named_error_where_plays_are_asked_for(tmp_path):
+    with Device.open(tmp_path / "other") as other:
+        with pytest.raises(NoKnownItem, match="import more"):
+            other.plays()
+        assert len(other.playlist()) == 30
 
 
 def test_a_catalogue_by_another_key_is_refused_and_the_first_one_stays(device):

@@ -15,7 +15,16 @@ from fedpersona.device import starter
 from fedpersona.device.background import Stop
 from fedpersona.device.gate import Gate
 from fedpersona.device.link import Offer
-from fedpersona.errors import BelowFloor, ClockUnsure, ConsentMissing, DiskFull, PlanRefused, Refusal, Stopped
+from fedpersona.errors import (
+    BelowFloor,
+    ClockUnsure,
+    ConsentMissing,
+    DiskFull,
+    PlanRefused,
+    Refusal,
+    RoundClosed,
+    Stopped,
+)
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.taste import Shared, create
@@ -24,7 +33,7 @@ from tests.device.servers import MODEL, SERVER, Scripted, offer, plan, shared, s
 
 
 def go(device, link, offered=None, stop=None):
-    gate = Gate(device.vault, device.consent, device.policy, device.ledger, device.clock)
+    gate = Gate(device.vault, device.consent, lambda: device.policy, device.ledger, device.clock)
     return gate.contribute(SERVER, link, offered or offer(), starter.catalogue(), stop or Stop())
 
 
@@ -288,12 +297,56 @@ def test_the_entry_is_on_disk_before_the_message_is_handed_over(willing, tmp_pat
     assert found[-1]["kind"] == "sent"
 
 
-def test_a_history_that_the_catalogue_does_not_know_sends_nothing_and_says_why(willing):
+def test_a_history_that_the_catalogue_does_not_know_sends_masked_zeros_so_that_staying_away_tells_nothing(willing):
     with willing._store.writing() as cursor:
         cursor.execute("DELETE FROM listens")
-    with pytest.raises(PlanRefused, match="nothing you played"):
-        go(willing, Scripted())
+    link = Scripted()
+    go(willing, link)
+    words = decode(link.messages[0], plan_hash=plan().hash(), layout=MODEL.layout(starter.catalogue(), 1), ring_bits=32)
+    assert np.count_nonzero(words) > 0.99 * words.size
+    assert last(willing).norm == 0.0
+
+
+def test_what_a_server_says_after_it_was_handed_the_message_does_not_make_it_unsent(willing):
+    class Liar(Scripted):
+        def send(self, message):
+            super().send(message)
+            raise RoundClosed("closed")
+
+    link = Liar()
+    with pytest.raises(RoundClosed):
+        go(willing, link)
+    assert len(link.messages) == 1
+    assert len(willing.ledger.contributions()) == 1
+    assert "may have left" in str(willing.ledger.tail(1))
+    with pytest.raises(PlanRefused, match="before"):
+        go(willing, link)
+    assert len(link.messages) == 1
+
+
+@pytest.mark.parametrize("roster", ["a text", ("a text",) * 8, (1,) * 8, 7, [b"x" * 32] * 8])
+def test_a_roster_that_is_no_list_of_keys_is_refused(willing, roster):
+    link = Scripted()
+    link._neighbours = roster
+    with pytest.raises(PlanRefused, match="roster"):
+        go(willing, link)
+    assert link.messages == []
+
+
+@pytest.mark.parametrize("arrays", [None, {"basis": [[1.0]]}, {"basis": np.array(["x"])}])
+def test_an_offer_that_is_no_offer_is_refused_and_written_down(willing, arrays):
+    model = None if arrays is None else Shared("subspace", starter.catalogue().version, 0, arrays)
+    with pytest.raises(PlanRefused):
+        go(willing, Scripted(), Offer(plan().encode(), model))
     assert last(willing).kind == "refused"
+
+
+def test_a_floor_that_is_raised_between_two_rounds_holds_for_the_second(willing):
+    gate = Gate(willing.vault, willing.consent, lambda: willing.policy, willing.ledger, willing.clock)
+    gate.contribute(SERVER, Scripted(), offer(run="one"), starter.catalogue(), Stop())
+    willing.policy = Policy(least_cohort=10_000)
+    with pytest.raises(BelowFloor):
+        gate.contribute(SERVER, Scripted(), offer(run="two"), starter.catalogue(), Stop())
 
 
 def test_what_is_sent_unmasked_is_the_clipped_update_in_fixed_point_to_the_bit(willing):
