@@ -138,7 +138,9 @@ class Archive:
             raise UnsafeArchive(str(error), path=name) from None
         except _DAMAGE:
             raise DataError("this zip is cut off or damaged: get it anew", path=name) from None
-        self._files = [info for info in self._zip.infolist() if not info.is_dir()]
+        self._files = [
+            info for info in self._zip.infolist() if not info.filename.endswith("/")
+        ]  # is_dir() fails on an empty name
         self.size = sum(info.file_size for info in self._files)
         """Bytes of all its files, unpacked."""
         self._check(packed)

@@ -278,3 +278,12 @@ def test_names_of_members_are_shown_harmlessly():
     _, summary = read(packed({"\x1b[2Ja.pdf": b"%PDF", "a.json": HISTORY}))
     assert "\x1b" not in str(summary)
     assert "\x1b" not in str(summary.to_dict())
+
+
+def test_a_file_without_a_name_is_read_or_named_and_never_an_error_of_ours():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("~", b"{}")
+    nameless = made.getvalue().replace(b"~", b"\x00")
+    with pytest.raises(DataError):
+        list(sources.read(io.BytesIO(nameless), name="upload"))
