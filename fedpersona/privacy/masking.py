@@ -24,6 +24,7 @@ __all__ = ["LEAST_NEIGHBOURS", "MaskKey"]
 LEAST_NEIGHBOURS = 8
 """A device masks with at least this many others, or not at all."""
 
+_PRIME = 2**255 - 19  # of Curve25519 (RFC 7748, section 4.1)
 _BLOCK = 1 << 17  # bytes expanded at a time: they stay in the cache, and masking needs no second vector
 
 
@@ -43,21 +44,31 @@ class MaskKey:
             context: binds the masks to a round: devices that were given different ones get a sum that means nothing.
 
         Raises:
-            PlanRefused: too few neighbours, one twice, the device itself, or something that is no key.
+            PlanRefused: too few neighbours, one twice (also by another key of the same effect), the device itself,
+                or something that is no key. The words are as they were.
         """
         keys = set(neighbours)
         if len(keys) != len(neighbours) or self.public in keys:
             raise PlanRefused("the server's roster names a device twice: it would undo its own masks")
         if len(keys) < LEAST_NEIGHBOURS:
             raise PlanRefused(f"the server gave {len(keys)} devices to mask with; this one wants {LEAST_NEIGHBOURS}")
-        for other in sorted(keys):
-            self._mask_with(other, words, context)
+        secrets = {other: self._secret(other) for other in sorted(keys)}
+        if len({*secrets.values(), self._secret(self.public)}) != len(keys) + 1:
+            # Points that differ by one of low order are different keys with the same secret (RFC 7748, section 7).
+            raise PlanRefused("the server's roster names a device twice, by two keys of the same effect")
+        for other, secret in secrets.items():
+            self._mask_with(other, secret, words, context)
 
-    def _mask_with(self, other: bytes, words: Words, context: bytes) -> None:
+    def _secret(self, other: bytes) -> bytes:
+        """Return what this key and another agree on; only the canonical form of a key is one."""
         try:
-            secret = self._private.exchange(X25519PublicKey.from_public_bytes(other))
+            if int.from_bytes(other, "little") >= _PRIME:
+                raise ValueError("another spelling of a smaller number")
+            return self._private.exchange(X25519PublicKey.from_public_bytes(other))
         except ValueError:
             raise PlanRefused("the server's roster has an entry that is no key") from None
+
+    def _mask_with(self, other: bytes, secret: bytes, words: Words, context: bytes) -> None:
         seed = HKDF(SHA256(), 16, salt=None, info=b"fedpersona pairwise mask 1|" + context).derive(secret)
         stream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()  # a seed is used once, so 0 will do
         zeros, expanded = memoryview(bytes(_BLOCK)), bytearray(_BLOCK + 15)  # room that the cipher asks for

@@ -44,7 +44,22 @@ def test_devices_that_were_shown_different_rounds_get_a_sum_that_means_nothing()
     assert np.count_nonzero(total) > 990
 
 
-@pytest.mark.parametrize("spoil", ["few", "twice", "itself", "no key", "low order"])
+PRIME = 2**255 - 19
+
+
+def number(key: bytes) -> int:
+    return int.from_bytes(key, "little")
+
+
+def of_the_same_effect(key: bytes) -> bytes:
+    """Return another canonical key with the secrets of this one: its point and the one of order 2, (0, 0)."""
+    return pow(number(key), -1, PRIME).to_bytes(32, "little")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["few", "twice", "itself", "no key", "low order", "bit 255", "above the prime", "same effect", "same as own"],
+)
 def test_a_roster_that_would_undo_the_masks_is_refused(spoil):
     key = MaskKey()
     others = [MaskKey().public for _ in range(LEAST_NEIGHBOURS)]
@@ -54,6 +69,17 @@ def test_a_roster_that_would_undo_the_masks_is_refused(spoil):
         "itself": [*others, key.public],
         "no key": [*others, b"short"],
         "low order": [*others, bytes(32)],
+        "bit 255": [*others, (number(others[0]) | 1 << 255).to_bytes(32, "little")],
+        "above the prime": [*others, (PRIME + 9).to_bytes(32, "little")],  # 9 is the base point, spelt otherwise
+        "same effect": [*others, of_the_same_effect(others[0])],
+        "same as own": [*others, of_the_same_effect(key.public)],
     }[spoil]
+    words = np.zeros(4, "<u4")
     with pytest.raises(PlanRefused):
-        key.mask(np.zeros(4, "<u4"), roster, b"")
+        key.mask(words, roster, b"")
+    assert not words.any()
+
+
+def test_a_key_is_taken_in_its_only_canonical_form():
+    key, others = MaskKey(), [MaskKey().public for _ in range(LEAST_NEIGHBOURS - 1)]
+    key.mask(np.zeros(4, "<u4"), [*others, (9).to_bytes(32, "little")], b"")
