@@ -194,7 +194,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, monkeypatch):
 def test_a_file_without_the_right_to_read_it(tmp_path):
     lay(tmp_path, {**BASIC, "locked.json": b"[]"})
     (tmp_path / "locked.json").chmod(0)
-    with pytest.raises(DataError, match="cannot be (read|opened)"):
+    with pytest.raises(DataError, match=r"cannot be (read|opened)"):
         sources.read(tmp_path / "locked.json")
     listens, summary = outcome(tmp_path)
     assert len(listens) == 5
@@ -215,7 +215,7 @@ def test_a_folder_that_may_not_be_listed_is_said(tmp_path, monkeypatch):
     assert len(listens) == 5
     assert summary.others == {"cannot be opened, so it was left out": 1}
     assert summary.first["cannot be opened, so it was left out"] == "locked"
-    with pytest.raises(DataError, match="cannot be (read|opened)"):
+    with pytest.raises(DataError, match=r"cannot be (read|opened)"):
         sources.read(tmp_path / "locked")
 
 
