@@ -120,6 +120,9 @@ class Consent:
     def withdraw(self, purpose: str, *, server: str) -> ConsentState:
         """Take a yes back, at once: whatever is under way stops. Where no yes was ever given it is recorded as a no.
 
+        Where that leaves a yes of this purpose to another server, a warning in the log names it: it may be the one
+        that was meant.
+
         Even where it cannot be written (a full disk, a broken chain) this object sends nothing more; the error says
         that it must be repeated.
 
@@ -127,7 +130,16 @@ class Consent:
             UnknownName: there is no such purpose.
             ConfigError: not an address.
         """
-        return self._say_no("withdrawn", purpose, server)
+        state = self._say_no("withdrawn", purpose, server)
+        standing = [other.server for other in self.states() if other.granted and other.purpose == purpose]
+        if state.status == "refused" and standing:
+            _LOG.warning(
+                "no yes to %s was ever given to %s; a yes stands for %s",
+                state.purpose,
+                state.server,
+                " and ".join(standing),
+            )
+        return state
 
     def on_withdraw(self, callback: Callable[[Purpose, str], object]) -> None:
         """Call back with purpose and server whenever this object records a no, before the call that did so returns.
@@ -146,8 +158,10 @@ class Consent:
             ConfigError: not an address.
             ChainBroken: the records are not those that this device signed.
         """
-        found, address = notice(purpose), normalised(server)
-        entries = self._chain.entries()
+        return self._state(notice(purpose), normalised(server))
+
+    def _state(self, found: Notice, address: str) -> ConsentState:
+        purpose, entries = found.purpose, self._chain.entries()
         last = next((entry for entry in reversed(entries) if is_about(entry, purpose, address)), None)
         return self._stands(found, address, last, last_gpc(entries))
 
@@ -158,7 +172,7 @@ class Consent:
             ChainBroken: the records are not those that this device signed.
         """
         keys = dict.fromkeys(key for entry in self._chain.entries() if (key := subject(entry)) is not None)
-        return tuple(self.state(purpose, server) for purpose, server in keys)
+        return tuple(self._state(notice(purpose), server) for purpose, server in keys)
 
     def granted(self, purpose: str, server: str) -> bool:
         """Tell whether something may be sent for this purpose to this server, now."""

@@ -88,6 +88,34 @@ def test_spellings_of_one_address_are_one_server(consent):
     assert [state.server for state in consent.states()] == [SERVER]
 
 
+@pytest.mark.parametrize(
+    "spelling", ["https://taste.example.", "https://ＴＡＳＴＥ。example/", "https://taste.example:443"]
+)
+def test_a_withdrawal_under_another_spelling_ends_the_yes(consent, spelling):
+    permit = consent.grant(SHARE, server=SERVER) and consent.permit(SHARE, SERVER)
+    assert consent.withdraw(SHARE, server=spelling).status == "withdrawn"
+    assert not consent.granted(SHARE, SERVER)
+    with pytest.raises(ConsentMissing):
+        permit.check()
+
+
+def test_taking_back_from_a_server_that_has_no_yes_tells_which_yes_stands(consent, caplog):
+    consent.grant(SHARE, server=SERVER)
+    consent.grant("share_metrics", server=OTHER)
+    state = consent.withdraw(SHARE, server="https://tatse.example")
+    assert str(state).startswith("share_update for https://tatse.example: refused")
+    assert consent.granted(SHARE, SERVER)
+    (told,) = caplog.messages
+    assert "no yes to share_update was ever given to https://tatse.example" in told
+    assert f"a yes stands for {SERVER}" in told
+    assert OTHER not in told
+    caplog.clear()
+    consent.refuse(SHARE, server=OTHER)
+    consent.withdraw(SHARE, server=SERVER)
+    consent.withdraw(SHARE, server="https://third.example")
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("address", ["", "taste.example", "ftp://taste.example", "https://", "https://a b", "\x00"])
 def test_what_is_no_address_gets_no_answer(consent, address):
     for act in (consent.grant, consent.refuse, consent.withdraw):
