@@ -249,6 +249,7 @@ def test_a_visit_with_a_yes_contributes_and_the_ledger_tells_it(served, browser)
     with federation().at(SERVER):
         answer(browser, "grant")
         browser.post("/consent/visit", {"server": SERVER})
+        assert served.owner.membership(SERVER).state == "contributed to 2 rounds"
         assert "contributed to 2 rounds" in browser.get("/consent").text
         assert len(served.device.ledger.contributions()) == 2
         page = browser.get("/left").text
