@@ -17,7 +17,7 @@ from typing import Any
 from fedpersona.device.address import normalised
 from fedpersona.device.chain import Chain, Entry
 from fedpersona.device.clock import Clock
-from fedpersona.device.consent_state import GPC_ON, GPC_VARIABLE, ConsentState, Status, advice
+from fedpersona.device.consent_state import GPC_ON, GPC_VARIABLE, ConsentState, Status, advice, gpc_variable_on
 from fedpersona.device.notice import Notice, Purpose, notice
 from fedpersona.device.record import (
     Answer,
@@ -325,7 +325,7 @@ class Consent:
             )
 
     def _gpc(self) -> bool:
-        return os.environ.get(GPC_VARIABLE, "").strip() == "1" or self._chain_gpc()
+        return gpc_variable_on(os.environ) or self._chain_gpc()
 
     def _chain_gpc(self) -> bool:
         last = last_gpc(self._chain.entries())

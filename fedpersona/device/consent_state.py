@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 from fedpersona.device.notice import Purpose
 
-__all__ = ["GPC_ON", "GPC_VARIABLE", "ConsentState", "Status", "advice"]
+__all__ = ["GPC_ON", "GPC_VARIABLE", "ConsentState", "Status", "advice", "gpc_variable_on"]
 
 Status: TypeAlias = Literal[
     "unasked", "granted", "refused", "withdrawn", "expired", "notice changed", "refused by Global Privacy Control"
 ]
 
 GPC_VARIABLE = "FEDPERSONA_GLOBAL_PRIVACY_CONTROL"
-"""Environment variable that counts as a no to everything while it is ``1``."""
+"""Environment variable that counts as a no to everything: see :func:`gpc_variable_on`."""
+
+_OFF = frozenset(("", "0", "false", "no", "off"))
 
 GPC_ON = (
     "Global Privacy Control is on, which counts as a no to everything: turn it off "
@@ -58,6 +61,14 @@ class ConsentState:
             "since": self.since,
             "until": self.until,
         }
+
+
+def gpc_variable_on(environment: Mapping[str, str]) -> bool:
+    """Tell whether the environment variable says no: whatever it is but empty, 0, false, no or off, in any case.
+
+    Unlike the header, which says no by ``1`` alone, a person types it: what they may have meant as a no is one.
+    """
+    return environment.get(GPC_VARIABLE, "").strip().lower() not in _OFF
 
 
 def _date(at: int) -> str:

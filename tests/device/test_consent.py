@@ -356,7 +356,9 @@ def test_it_is_kept_and_seen_by_other_processes(consent, elsewhere):
         permit.check()
 
 
-@pytest.mark.parametrize(("header", "on"), [("1", True), (" 1 ", True), ("0", False), ("", False), (None, False)])
+@pytest.mark.parametrize(
+    ("header", "on"), [("1", True), (" 1 ", True), ("0", False), ("true", False), ("", False), (None, False)]
+)
 def test_only_a_header_of_1_says_no(consent, header, on):
     consent.heed(header)
     assert consent.global_privacy_control is on
@@ -378,6 +380,21 @@ def test_the_environment_counts_while_it_is_set(consent, monkeypatch):
         consent.grant(SHARE, server=SERVER)
     monkeypatch.setenv(GPC_VARIABLE, "0")
     assert consent.granted(SHARE, SERVER)
+
+
+@pytest.mark.parametrize("value", ["1", " 1 ", "true", "TRUE", "yes", "on", "On", "enabled", "2", "fasle"])
+def test_whatever_the_environment_says_but_off_is_a_no(consent, monkeypatch, value):
+    consent.grant(SHARE, server=SERVER)
+    monkeypatch.setenv(GPC_VARIABLE, value)
+    assert consent.global_privacy_control
+    assert not consent.granted(SHARE, SERVER)
+
+
+@pytest.mark.parametrize("value", ["", " ", "0", "false", "False", "NO", "off "])
+def test_an_environment_that_says_off_is_no_answer(consent, monkeypatch, value):
+    monkeypatch.setenv(GPC_VARIABLE, value)
+    assert consent.grant(SHARE, server=SERVER).granted
+    assert not consent.global_privacy_control
 
 
 # -- records --
