@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fedpersona.errors import LayoutMismatch
-from fedpersona.taste import create
 from tests.taste.test_taste_models import VARIANTS, trained
 
 
