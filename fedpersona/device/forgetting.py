@@ -8,29 +8,33 @@ from pathlib import Path
 
 from fedpersona.device.folder import DATABASE, KEY_FILE, LOCK_FILE
 from fedpersona.device.key_file import erase
+from fedpersona.device.store import unused
 from fedpersona.errors import OutputError
 
 __all__ = ["forget_folder", "forget_unopened"]
 
-_OURS = (*(DATABASE + suffix for suffix in ("", "-wal", "-shm", "-journal")), KEY_FILE, LOCK_FILE)
+_CUT = (DATABASE + "-wal", DATABASE + "-journal", DATABASE)  # never -shm: it is mapped into memory
+_OURS = (*_CUT[:2], DATABASE + "-shm", DATABASE, KEY_FILE, LOCK_FILE)  # the log first, while nobody can open
 
 
 def forget_folder(folder: Path) -> None:
     """Remove every file that fedpersona made in the folder, and the folder where nothing else is in it.
 
-    The files are ciphertext whose key is gone by now. They are cut to nothing before they are removed, so that a
-    second name of a file shows nothing either.
+    The files are ciphertext whose key is gone by now. Where nobody has them open they are cut to nothing before they
+    are removed, so that a second name of a file shows nothing either. Another process that has them open keeps its
+    nameless ones until it ends, and is told that the device is closed: cut under its feet, they would kill it.
 
     Raises:
         OutputError: a file is still there.
     """
     left = []
-    for file in (folder / name for name in _OURS):
-        try:
-            if file.is_symlink() or file.exists():
-                _remove(file)
-        except OSError as error:
-            left.append(f"{file.name} ({error.strerror})")
+    with unused(folder / DATABASE) as alone:
+        for file in (folder / name for name in _OURS):
+            try:
+                if file.is_symlink() or file.exists():
+                    _remove(file, cut=alone and file.name in _CUT)
+            except OSError as error:
+                left.append(f"{file.name} ({error.strerror})")
     with suppress(OSError):  # something of somebody else's is in it
         folder.rmdir()
     if left:
@@ -51,8 +55,8 @@ def forget_unopened(folder: Path) -> None:
     forget_folder(folder)
 
 
-def _remove(file: Path) -> None:
-    if not file.is_symlink():
+def _remove(file: Path, *, cut: bool) -> None:
+    if cut and not file.is_symlink():
         with suppress(OSError), file.open("r+b") as opened:
             opened.truncate(0)
             os.fsync(opened.fileno())

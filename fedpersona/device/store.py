@@ -28,7 +28,7 @@ from fedpersona.errors import (
     VaultTooNew,
 )
 
-__all__ = ["Cursor", "Store"]
+__all__ = ["Cursor", "Store", "unused"]
 
 Cursor: TypeAlias = sqlite.Cursor
 
@@ -43,6 +43,7 @@ _SETTINGS = (
     "PRAGMA cache_size = -16000",
 )
 _WORTH_PACKING = 64  # free pages, of 4 KiB
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # the bytes of a database file that SQLite's processes lock
 
 _open_here: Counter[str] = Counter()  # by path: what this process has open
 _open_here_lock = threading.Lock()
@@ -73,9 +74,11 @@ class Store:
         self._lock = threading.RLock()
         self._depth = 0
         self._process = os.getpid()
+        self._name = os.path.realpath(path)
         self._connection: sqlite.Connection | None = None
         with _open_here_lock:
             self._prepare_file()
+            self._file = _identity(self._name)
             with self._named():
                 self._connection = self._connect(key)
             _open_here[self._name] += 1
@@ -87,10 +90,6 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
-
-    @property
-    def _name(self) -> str:
-        return os.path.realpath(self.path)
 
     def _prepare_file(self) -> None:
         """Make the file for its owner only; look at the log before SQLite does, unless it is in use here."""
@@ -242,6 +241,8 @@ class Store:
             raise DeviceClosed(f"{self.path.parent}: this device was closed or forgotten; open it again")
         if os.getpid() != self._process:
             raise DeviceClosed(f"{self.path.parent}: was opened before a fork; open it again in the new process")
+        if self._file is None or _identity(self._name) != self._file:  # SQLite would go on, in files without a name
+            raise DeviceClosed(f"{self.path.parent}: was forgotten, moved or replaced meanwhile; open it again")
         return self._connection
 
     @contextmanager
@@ -286,6 +287,52 @@ class Store:
         return DeviceError(
             f"{self.path}: the database refused ({getattr(error, 'sqlite_errorname', 'no reason given')})"
         )
+
+
+@contextmanager
+def unused(path: Path) -> Iterator[bool]:
+    """Tell whether nobody, here or in another process, has the database open; if so, nobody can open it meanwhile.
+
+    False where it cannot be told.
+    """
+    with _open_here_lock:
+        handle = None if _open_here[os.path.realpath(path)] else _locked_for_oneself(path)
+        try:
+            yield handle is not None
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
+def _locked_for_oneself(path: Path) -> int | None:
+    """Take the lock that every SQLite process shares while it has a database with a log open.
+
+    Never while this process has it open: closing the file would drop the process's own locks.
+    https://sqlite.org/lockingv3.html
+    """
+    if os.name == "nt":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells this file from another of the same name, None where none can be found."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _version(cursor: Cursor) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -87,3 +89,77 @@ def test_forget_ends_what_runs_in_the_background(used):
         membership = used.join(SERVER, wait=0)
         used.forget()
         assert not membership.running
+
+
+HOLDER = """
+import sys
+from fedpersona import Device
+from fedpersona.sources.listen import Listen
+
+with Device.open(sys.argv[1]) as device:
+    print(device.vault.count(), flush=True)
+    sys.stdin.readline()
+    for act in (
+        device.vault.count,
+        device.vault.export().__next__,
+        device.playlist,
+        device.status,
+        device.check,
+        lambda: device.vault.add([Listen(1_790_000_000, "Ro", "Lantern", (), 100)]),
+        lambda: device.consent.grant("share_update", server="https://taste.example"),
+    ):
+        try:
+            act()
+            print("went on")
+        except Exception as error:
+            print(type(error).__name__)
+"""
+
+
+@pytest.fixture
+def holder(used, tmp_path):
+    """Another process that has the folder open: call it to let it go on, and get what it says."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "device")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "109\n"
+        yield lambda: (other.communicate("\n", timeout=60)[0].split(), other.returncode)
+        other.kill()
+
+
+def test_another_process_that_has_the_folder_open_is_told_so_and_does_not_die(used, holder, tmp_path):
+    used.forget()
+    assert not (tmp_path / "device").exists()
+    assert holder() == (["DeviceClosed"] * 7, 0)
+    assert not (tmp_path / "device").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is open")
+def test_another_process_that_has_the_old_device_open_does_nothing_to_a_new_one(used, holder, tmp_path):
+    used.forget()
+    with Device.open(tmp_path / "device") as again:
+        again.vault.add([Listen(int(time.time()) - 1000, MARK, "A Song for Nobody", (), 200)])
+        assert holder() == (["DeviceClosed"] * 7, 0)
+        assert again.vault.count() == 1
+        again.check()
+    with Device.open(tmp_path / "device") as again:
+        assert again.vault.count() == 1
+
+
+def test_another_device_in_this_process_is_told_so(used, tmp_path):
+    with Device.open(tmp_path / "device") as second:
+        used.forget()
+        for act in (second.vault.count, second.playlist, second.status):
+            with pytest.raises(DeviceClosed, match="forgotten"):
+                act()
+
+
+def test_a_second_name_of_a_database_in_use_shows_nothing_readable(used, holder, tmp_path):
+    os.link(tmp_path / "device" / "vault.db", tmp_path / "second name")
+    used.forget()
+    holder()
+    assert MARK.encode() not in every_byte(tmp_path)
+    assert not (tmp_path / "second name").read_bytes().startswith(b"SQLite format")

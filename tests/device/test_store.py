@@ -12,7 +12,7 @@ import pytest
 from sqlcipher3 import dbapi2 as sqlite
 
 from fedpersona.device import schema, store
-from fedpersona.device.store import Store
+from fedpersona.device.store import Store, unused
 from fedpersona.errors import DeviceClosed, DiskFull, OutputError, VaultBusy, VaultDamaged, VaultTooNew
 
 KEY = bytes(range(32))
@@ -432,3 +432,47 @@ def test_no_error_repeats_what_was_to_be_written(path):
     assert "name 0" not in str(caught.value)
     assert not isinstance(caught.value, sqlite.Error)
     assert KEY.hex() not in repr(opened)
+
+
+def test_a_relative_path_means_the_same_folder_after_the_process_has_moved_to_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with closing(Store(Path("vault.db"), KEY)) as store:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        with store.writing() as cursor:
+            cursor.execute("INSERT INTO settings VALUES ('a', 'b')")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_database_that_was_removed_or_replaced_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "vault.db"
+    with closing(Store(path, KEY)) as store:
+        path.rename(tmp_path / "moved")
+        with pytest.raises(DeviceClosed, match="moved or replaced"), store.reading():
+            pass
+        path.write_bytes(b"another")
+        with pytest.raises(DeviceClosed, match="moved or replaced"), store.writing():
+            pass
+        path.unlink()
+        (tmp_path / "moved").rename(path)
+        with store.reading() as cursor:
+            assert cursor.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_database_is_unused_only_while_nobody_has_it_open(tmp_path):
+    path = tmp_path / "vault.db"
+    with unused(path) as alone:
+        assert not alone
+    Store(path, KEY).close()
+    script = "import sys; from pathlib import Path; from fedpersona.device.store import Store\n"
+    script += "held = Store(Path(sys.argv[1]), bytes(range(32))); print('open', flush=True); sys.stdin.readline()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], **pipes) as other:
+        assert other.stdout.readline() == "open\n"
+        with unused(path) as alone:
+            assert not alone
+        other.communicate("\n", timeout=30)
+    with closing(Store(path, KEY)), unused(path) as alone:
+        assert not alone
+    with unused(path) as alone:
+        assert alone == (os.name != "nt")
