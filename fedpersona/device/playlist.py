@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.device.reasons import Explain, History, Kind, reasons
+from fedpersona.device.twins import first_rows, with_twins
 from fedpersona.errors import ConfigError, DataError, NonFiniteScore
 from fedpersona.plays import Plays
 from fedpersona.randomness import generator
@@ -80,8 +81,9 @@ def weekly_list(
     """Choose one person's list for one week; the same inputs give the same list.
 
     Most of it is the top of the ranking. The rest is drawn from further down, by preference what is unfamiliar,
-    and spread evenly through the list. Nothing played is ever on it, and no artist more often than
-    ``per_artist``. It is shorter than ``length`` where too little is left, and empty where all was played.
+    and spread evenly through the list. Nothing played is ever on it, under whichever id the catalogue has it (see
+    ``device/twins.py``), no recording twice, and no artist more often than ``per_artist``. It is shorter than
+    ``length`` where too little is left, and empty where all was played.
 
     Args:
         scores: one number an item, the higher the better, shape (items,).
@@ -101,8 +103,7 @@ def weekly_list(
     config = config or WeeklyConfig()
     draws = _draws(week, person_key)
     values = _checked_scores(scores, catalogue)
-    heard = np.zeros(len(catalogue), bool)
-    heard[_checked_rows(plays.items, catalogue, "plays.items")] = True
+    heard = with_twins(_checked_rows(plays.items, catalogue, "plays.items"), catalogue)
     recent = previous[max(0, len(previous) - config.gap) :]
     listed = _last_listed(recent, catalogue)
     history = History(plays, catalogue)
@@ -125,10 +126,11 @@ def weekly_list(
 
 
 class _ArtistCap:
-    """Takes rows once each, and no more of an artist than agreed."""
+    """Takes each recording once, and no more of an artist than agreed."""
 
     def __init__(self, catalogue: Catalogue, most: int) -> None:
         self._artists = catalogue.artists
+        self._first = first_rows(catalogue)
         self._most = most
         self._taken: set[int] = set()
         self._by_artist: Counter[str] = Counter()
@@ -138,10 +140,10 @@ class _ArtistCap:
         return list(islice(filter(self._admit, rows), count)) if count > 0 else []
 
     def _admit(self, row: int) -> bool:
-        artist = self._artists[row]
-        if row in self._taken or (artist and self._by_artist[artist] >= self._most):
+        artist, recording = self._artists[row], int(self._first[row])
+        if recording in self._taken or (artist and self._by_artist[artist] >= self._most):
             return False
-        self._taken.add(row)
+        self._taken.add(recording)
         self._by_artist[artist] += 1
         return True
 
@@ -246,8 +248,8 @@ def _checked_rows(rows: NDArray[np.integer], catalogue: Catalogue, place: str) -
 
 
 def _last_listed(recent: Sequence[NDArray[np.integer]], catalogue: Catalogue) -> NDArray[np.int64]:
-    """Return which of the recent lists had each item last, -1 where none had, shape (items,)."""
+    """Return which of the recent lists had each recording last, -1 where none had, shape (items,)."""
     listed = np.full(len(catalogue), -1, np.int64)
     for number, rows in enumerate(recent):
-        listed[_checked_rows(rows, catalogue, f"previous[{number}]")] = number
+        listed[with_twins(_checked_rows(rows, catalogue, f"previous[{number}]"), catalogue)] = number
     return listed

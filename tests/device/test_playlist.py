@@ -156,6 +156,64 @@ def test_the_ranking_is_a_full_stable_sort_however_deep_the_list_must_look():
     assert rows_of(make(scores, played(7), songs(5000), config=config)) == expected
 
 
+def with_twins(*, links=None, kind="track") -> Catalogue:
+    """Twenty songs, and rows 20 to 29 are songs 0 to 9 once more, spelt a little otherwise."""
+    names = [f"Song {row}" for row in range(20)]
+    bands = [f"The Band {row}" for row in range(20)]
+    return Catalogue.create(
+        map(str, range(30)),
+        titles=names + [f"SONG {row} - Remastered 2011" for row in range(10)],
+        artists=bands + [f"Band {row}" for row in range(10)],
+        links=links,
+        kind=kind,
+    )
+
+
+@pytest.mark.parametrize("shift", [0, 20])
+def test_who_played_a_recording_under_one_id_is_not_given_it_under_another(shift):
+    heard = [row + shift for row in range(8)]
+    for explore in (0.0, 1.0):
+        picks = make(falling(30), played(*heard), with_twins(), config=WeeklyConfig(exploration=explore))
+        rows = rows_of(picks)
+        assert not {row % 20 for row in rows if row % 20 < 10} & set(range(8))
+        assert len(rows) == 12
+
+
+def test_a_recording_is_on_a_list_under_one_id_only():
+    rows = rows_of(make(falling(30), played(), with_twins()))
+    assert rows == list(range(20))
+    assert rows_of(make(-falling(30), played(), with_twins()))[:10] == list(range(29, 19, -1))
+
+
+def test_a_recording_that_was_listed_under_another_id_waits_as_long():
+    config = WeeklyConfig(exploration=0, length=10)
+    rows = rows_of(make(falling(30), played(), with_twins(), config=config, previous=[np.arange(20, 30)]))
+    assert rows == list(range(10, 20))
+
+
+def test_rows_that_share_a_link_are_one_recording_through_others_too():
+    mbid = "mbid:6F1D7C5E-0000-4000-8000-00000000000A"
+    links = [(), (mbid,), *[()] * 16, ("spotify:track:a", mbid.lower()), ("spotify:track:a",), *[()] * 10]
+    rows = rows_of(make(falling(30), played(19), with_twins(links=links)))
+    assert not set(rows) & {1, 18, 19, 21}
+    assert len(rows) == 17
+
+
+def test_a_live_version_another_artists_song_and_what_has_no_artist_stay_apart():
+    catalogue = Catalogue.create(
+        "abcdef",
+        titles=["Song", "Song - Live", "Song", "Song", "Song", "Song (Remix)"],
+        artists=["Band", "Band", "Other", "", "", "Band"],
+        kind="track",
+    )
+    assert sorted(rows_of(make(falling(6), played(0), catalogue))) == [1, 2, 3, 4, 5]
+
+
+def test_an_artist_listed_twice_is_one():
+    catalogue = Catalogue.create("abc", titles=["The Band", "Band", "Others"], kind="artist")
+    assert rows_of(make(falling(3), played(0), catalogue)) == [2]
+
+
 def test_no_artist_is_on_it_more_often_than_agreed():
     catalogue = songs(400, songs_an_artist=8)
     picks = make(falling(400), played(399), catalogue)
