@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedpersona.device.folder import DATABASE, KEY_FILE, LOCK_FILE
+from fedpersona.device.in_use import unused
 from fedpersona.device.key_file import erase
-from fedpersona.device.store import unused
 from fedpersona.errors import OutputError
 
 __all__ = ["forget_folder", "forget_unopened"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TypeAlias
 from sqlcipher3 import dbapi2 as sqlite
 
 from fedpersona.device import schema
+from fedpersona.device.in_use import identity, open_here, open_here_lock
 from fedpersona.device.journal import lost_changes
 from fedpersona.errors import (
     DeviceClosed,
@@ -28,7 +28,7 @@ from fedpersona.errors import (
     VaultTooNew,
 )
 
-__all__ = ["Cursor", "Store", "unused"]
+__all__ = ["Cursor", "Store"]
 
 Cursor: TypeAlias = sqlite.Cursor
 
@@ -43,10 +43,7 @@ _SETTINGS = (
     "PRAGMA cache_size = -16000",
 )
 _WORTH_PACKING = 64  # free pages, of 4 KiB
-_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # the bytes of a database file that SQLite's processes lock
 
-_open_here: Counter[str] = Counter()  # by path: what this process has open
-_open_here_lock = threading.Lock()
 _inherited: list[sqlite.Connection] = []  # a forked child's: closing them would take part in the parent's
 
 
@@ -76,12 +73,12 @@ class Store:
         self._process = os.getpid()
         self._name = os.path.realpath(path)
         self._connection: sqlite.Connection | None = None
-        with _open_here_lock:
+        with open_here_lock:
             self._prepare_file()
-            self._file = _identity(self._name)
+            self._file = identity(self._name)
             with self._named():
                 self._connection = self._connect(key)
-            _open_here[self._name] += 1
+            open_here[self._name] += 1
         try:
             self._migrate()
         except BaseException:
@@ -104,7 +101,7 @@ class Store:
             pass
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be made or opened ({error.strerror}); look at its folder") from None
-        if not _open_here[self._name] and lost_changes(self.path):
+        if not open_here[self._name] and lost_changes(self.path):
             raise VaultDamaged(
                 f"{self.path}-wal: the last changes before a crash were in it, and it was removed or changed: put it "
                 f"back from a copy, or delete it and {self.path.name}-shm to go on without them"
@@ -230,8 +227,8 @@ class Store:
             if os.getpid() != self._process:
                 _inherited.append(connection)
                 return
-            with _open_here_lock:
-                _open_here[self._name] -= 1
+            with open_here_lock:
+                open_here[self._name] -= 1
                 with suppress(sqlite.OperationalError):  # no room to fold the log in: it is kept, and read next time
                     connection.close()
 
@@ -241,7 +238,7 @@ class Store:
             raise DeviceClosed(f"{self.path.parent}: this device was closed or forgotten; open it again")
         if os.getpid() != self._process:
             raise DeviceClosed(f"{self.path.parent}: was opened before a fork; open it again in the new process")
-        if self._file is None or _identity(self._name) != self._file:  # SQLite would go on, in files without a name
+        if self._file is None or identity(self._name) != self._file:  # SQLite would go on, in files without a name
             raise DeviceClosed(f"{self.path.parent}: was forgotten, moved or replaced meanwhile; open it again")
         return self._connection
 
@@ -287,52 +284,6 @@ class Store:
         return DeviceError(
             f"{self.path}: the database refused ({getattr(error, 'sqlite_errorname', 'no reason given')})"
         )
-
-
-@contextmanager
-def unused(path: Path) -> Iterator[bool]:
-    """Tell whether nobody, here or in another process, has the database open; if so, nobody can open it meanwhile.
-
-    False where it cannot be told.
-    """
-    with _open_here_lock:
-        handle = None if _open_here[os.path.realpath(path)] else _locked_for_oneself(path)
-        try:
-            yield handle is not None
-        finally:
-            if handle is not None:
-                os.close(handle)
-
-
-def _locked_for_oneself(path: Path) -> int | None:
-    """Take the lock that every SQLite process shares while it has a database with a log open.
-
-    Never while this process has it open: closing the file would drop the process's own locks.
-    https://sqlite.org/lockingv3.html
-    """
-    if os.name == "nt":
-        return None
-    import fcntl
-
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return what tells this file from another of the same name, None where none can be found."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _version(cursor: Cursor) -> int:

@@ -12,7 +12,8 @@ import pytest
 from sqlcipher3 import dbapi2 as sqlite
 
 from fedpersona.device import schema, store
-from fedpersona.device.store import Store, unused
+from fedpersona.device.in_use import unused
+from fedpersona.device.store import Store
 from fedpersona.errors import DeviceClosed, DiskFull, OutputError, VaultBusy, VaultDamaged, VaultTooNew
 
 KEY = bytes(range(32))
