@@ -133,14 +133,15 @@ class Ledger:
         return sum(entry.kind == kind and (entry.left or kind != "sent") for entry in self._entries())
 
     def epsilon_spent(self) -> float:
-        """Return the sum of ε over all rounds that promised one: an upper bound, by basic composition.
+        """Return the sum of ε over all rounds that claimed one, by basic composition.
 
-        Rounds that promised nothing are not in it: :meth:`unlimited` counts them.
+        Rounds that claimed nothing are not in it: :meth:`unlimited` counts them. In this version that is every round,
+        since a plan with an ε is refused (see :class:`fedpersona.device.policy.Policy`).
         """
         return sum(entry.epsilon for entry in self.contributions() if entry.epsilon is not None)
 
     def unlimited(self) -> int:
-        """Return how many contributions were to rounds that promised no differential privacy."""
+        """Return how many contributions were to rounds that claimed no differential privacy."""
         return sum(entry.epsilon is None for entry in self.contributions())
 
     def rounds_within(self, seconds: int) -> int:

@@ -50,7 +50,7 @@ class LedgerEntry:
     norm: float | None = None
     """Length of the update that was sent."""
     epsilon: float | None = None
-    """The round's share of ε; None where it promised no differential privacy."""
+    """The ε that the plan claims; no more than a claim, since this version cannot check that noise is added."""
     digest: str | None = None
     """SHA-256 of the bytes, in hexadecimal."""
     reason: str | None = None
@@ -84,8 +84,8 @@ class LedgerEntry:
             str(self.outcome), "may have left for"
         )
         clip = "not shortened to a limit" if self.clip is None else f"length at most {self.clip:g}"
-        promise = "no differential privacy" if self.epsilon is None else f"ε {self.epsilon:g}"
-        words = f"{verb} {self.server}: round {self.round_number} ({self.model}), {self.what}; {clip}, {promise}"
+        what = f"round {self.round_number} ({self.model}), {self.what}"
+        words = f"{verb} {self.server}: {what}; {clip}, no differential privacy"  # whatever a plan claims
         return f"{words}; {self.reason}" if self.reason else words
 
 

@@ -22,10 +22,6 @@ _Limit: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class History(Protocol):
     """What a policy asks of the ledger."""
 
-    def epsilon_spent(self) -> float:
-        """Return the sum of ε over this device's life."""
-        ...
-
     def rounds_within(self, seconds: int) -> int:
         """Return how many rounds were answered in the last so many seconds, of all servers."""
         ...
@@ -52,8 +48,8 @@ class Policy(BaseModel):
     largest_epsilon: _Limit | None = None
     """Largest sum of ε over this device's life, all servers together; None sets no limit.
 
-    With a limit, a plan without differential privacy counts as unlimited and is refused. What left for such plans
-    before the limit was set cannot be taken back and is not counted.
+    This version adds no noise and cannot check that anyone does, so it takes no server's word for an ε: with a limit,
+    every plan is refused.
     """
     most_rounds_a_day: Annotated[int, Field(ge=1, le=10_000)] = 12
     """Most rounds that are answered in any 24 hours, all servers together."""
@@ -80,7 +76,7 @@ class Policy(BaseModel):
             ChainBroken: the ledger is not what this device signed.
         """
         self._check_plan(plan, upload)
-        self._check_budget(plan, ledger)
+        self._check_budget(plan)
         self._check_spacing(plan, ledger, server)
 
     def _check_plan(self, plan: Plan, upload: int) -> None:
@@ -103,19 +99,16 @@ class Policy(BaseModel):
                 f"your device sends at most {self.largest_upload:,}"
             )
 
-    def _check_budget(self, plan: Plan, ledger: History) -> None:
-        if self.largest_epsilon is None:
-            return
-        if plan.epsilon is None:
+    def _check_budget(self, plan: Plan) -> None:
+        if self.largest_epsilon is not None:
             raise BelowFloor(
-                "largest_epsilon: the round promises no differential privacy, "
-                f"your device allows ε {self.largest_epsilon:g} over its life"
+                f"largest_epsilon: your device allows ε {self.largest_epsilon:g} over its life, but this version has "
+                "no differential privacy, so with this floor every round is refused"
             )
-        spent = ledger.epsilon_spent()
-        if spent + plan.epsilon > self.largest_epsilon * (1 + 1e-9):
+        if plan.epsilon is not None:
             raise BelowFloor(
-                f"largest_epsilon: the round costs ε {plan.epsilon:g} and {spent:g} was spent before, "
-                f"your device allows {self.largest_epsilon:g} over its life"
+                f"epsilon: the round promises differential privacy of ε {plan.epsilon:g}, "
+                "but this version cannot check that noise is added, so it takes no promise"
             )
 
     def _check_spacing(self, plan: Plan, ledger: History, server: str) -> None:

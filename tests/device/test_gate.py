@@ -138,11 +138,12 @@ def test_the_owner_can_raise_a_floor(willing):
         go(willing, Scripted())
 
 
-def test_epsilon_adds_up_over_the_life_of_the_device(willing):
-    willing.policy = Policy(largest_epsilon=1.0)
-    go(willing, Scripted(), offer(epsilon=0.6, run="one"))
-    with pytest.raises(BelowFloor, match="largest_epsilon"):
-        go(willing, Scripted(), offer(epsilon=0.6, run="two"))
+def test_an_epsilon_that_a_server_makes_up_is_refused_and_the_ledger_says_why(willing):
+    link = Scripted()
+    with pytest.raises(BelowFloor, match="takes no promise"):
+        go(willing, link, offer(epsilon=0.001))
+    assert link.messages == link.entered == []
+    assert "cannot check that noise is added" in str(willing.ledger.tail(1))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,9 @@ SERVER = "https://taste.example"
 class Before:
     """What was sent before, as a test likes."""
 
-    def __init__(self, epsilon=0.0, rounds=0, since=None) -> None:
-        self.epsilon, self.rounds, self.since = epsilon, rounds, since
+    def __init__(self, rounds=0, since=None) -> None:
+        self.rounds, self.since = rounds, since
         self.asked = []
-
-    def epsilon_spent(self):
-        return self.epsilon
 
     def rounds_within(self, seconds):
         self.asked.append(seconds)
@@ -105,21 +102,18 @@ def test_another_run_too_soon_is_refused_and_the_same_run_goes_on():
     assert (SERVER, "a run") in before.asked
 
 
-def test_the_budget_is_over_the_devices_life():
-    policy = Policy(largest_epsilon=1.0)
-    check(policy, plan(epsilon=0.1), before=Before(epsilon=0.9))
-    with pytest.raises(BelowFloor, match=r"largest_epsilon: .* 0\.2 and 0\.9 was spent"):
-        check(policy, plan(epsilon=0.2), before=Before(epsilon=0.9))
+@pytest.mark.parametrize("policy", [Policy(), Policy(least_cohort=2, largest_clip=None, allow_unmasked=True)])
+@pytest.mark.parametrize("epsilon", [1e-9, 0.1, 8.0, 1e9])
+def test_a_servers_promise_of_differential_privacy_is_not_taken_whatever_else_is_allowed(policy, epsilon):
+    with pytest.raises(BelowFloor, match=r"epsilon: .* cannot check that noise is added, so it takes no promise"):
+        check(policy, plan(epsilon=epsilon))
 
 
-def test_ten_tenths_are_a_whole_budget():
-    check(Policy(largest_epsilon=1.0), plan(epsilon=0.1), before=Before(epsilon=sum([0.1] * 9)))
-
-
-def test_no_promise_counts_as_unlimited_once_there_is_a_limit():
+@pytest.mark.parametrize("epsilon", [None, 1e-9, 0.1, 200.0])
+def test_with_a_limit_to_epsilon_every_round_is_refused(epsilon):
     check(asked=plan(epsilon=None))
-    with pytest.raises(BelowFloor, match="no differential privacy"):
-        check(Policy(largest_epsilon=100.0), plan(epsilon=None))
+    with pytest.raises(BelowFloor, match=r"largest_epsilon: .* ε 100 over its life, .* no differential privacy"):
+        check(Policy(largest_epsilon=100.0), plan(epsilon=epsilon))
 
 
 def test_what_the_owner_allows_is_allowed():
