@@ -76,7 +76,10 @@ class Ledger:
             self._write(cursor, "delivered", entry=entry.number)
 
     def destroyed(self, entry: LedgerEntry, *, reason: str) -> None:
-        """Write down that what ``entry`` tells of was destroyed instead of sent."""
+        """Write down that what ``entry`` tells of was destroyed before any of it was handed over.
+
+        Once a server was handed it this is never true again: then write nothing, and it counts as having left.
+        """
         with self._store.writing() as cursor:
             self._write(cursor, "destroyed", entry=entry.number, reason=plain(reason))
 

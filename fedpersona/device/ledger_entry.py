@@ -105,6 +105,8 @@ def folded(entries: Iterable[Entry]) -> tuple[LedgerEntry, ...]:
         body = dict(entry.body)
         if body["kind"] in FOLLOW_UPS:
             about = found[body["entry"]]
+            if about.outcome == "delivered":
+                continue  # what has left stays left, whatever is written after it
             found[about.number] = replace(about, outcome=body["kind"], reason=body.get("reason"))
         else:
             outcome: Outcome | None = "unknown" if body["kind"] == "sent" else None

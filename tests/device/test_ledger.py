@@ -145,7 +145,7 @@ def test_a_round_that_shortens_nothing_says_so_and_no_claim_of_differential_priv
     assert "not masked" in line
 
 
-def test_no_plan_is_answered_twice_but_one_that_was_destroyed(ledger):
+def test_no_plan_is_answered_twice_but_one_that_was_destroyed_before_it_was_sent(ledger):
     entry = send(ledger)
     with pytest.raises(PlanRefused, match="twice"):
         send(ledger)
@@ -156,6 +156,16 @@ def test_no_plan_is_answered_twice_but_one_that_was_destroyed(ledger):
     send(ledger, server=OTHER)
     send(ledger, seed=2)
     assert ledger.verify() == 6
+
+
+def test_what_was_delivered_stays_so_whatever_is_written_after_it(ledger):
+    entry = send(ledger)
+    ledger.delivered(entry)
+    ledger.destroyed(entry, reason="withdrawn")
+    (told,) = ledger.tail()
+    assert (told.outcome, told.left, told.reason) == ("delivered", True, None)
+    with pytest.raises(PlanRefused, match="twice"):
+        send(ledger)
 
 
 def test_the_budget_counts_what_left_or_may_have(ledger):
