@@ -12,7 +12,7 @@ from pydantic import Field
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import FedpersonaError, LayoutMismatch
 from fedpersona.plays import Plays
-from fedpersona.taste.model import Private, Shared, TasteModel
+from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
 from fedpersona.taste.packing import packed_positions, packed_size, unpack
 from fedpersona.taste.query import discounted, query_weights
 from fedpersona.wire.layout import ArraySpec, Layout
@@ -74,6 +74,10 @@ class Ease(TasteModel):
         head = shared.arrays["head"].size if "head" in shared.arrays else 0
         side = head if "weights" in shared.arrays and shared["weights"].size else 0
         return {"head": (head,), "weights": (side, side), "listeners": (len(catalogue),), "people": (1,)}
+
+    def ranges(self) -> Mapping[str, Range]:
+        """Return the ranges; a weight is at most the root of the condition of the ridged Gram matrix."""
+        return {"head": COUNT, "weights": (-1e6, 1e6), "listeners": COUNT, "people": COUNT}
 
     def check(self, shared: Shared, catalogue: Catalogue) -> None:
         """Check the arrays, and that the head is rows of the catalogue, as many as there should be."""

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fedpersona.catalogue import Catalogue
+from fedpersona.errors import LayoutMismatch
 from fedpersona.plays import Plays
 from fedpersona.randomness import generator
-from fedpersona.taste.model import Private, Shared, TasteModel
+from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
 from fedpersona.taste.packing import pack_outer, packed_size, unpack
 from fedpersona.taste.query import discounted, query_weights
 from fedpersona.wire.layout import ArraySpec, Layout
@@ -93,6 +94,18 @@ class IALS(TasteModel):
         """Return the shapes of ``factors``, ``gram`` and ``listeners``."""
         items = len(catalogue)
         return {"factors": (items, self.dim), "gram": (self.dim, self.dim), "listeners": (items,)}
+
+    def ranges(self) -> Mapping[str, Range]:
+        """Return the ranges; :meth:`check` holds the Gram matrix against the factors."""
+        return {"factors": (-1e6, 1e6), "gram": (-np.inf, np.inf), "listeners": COUNT}
+
+    def check(self, shared: Shared, catalogue: Catalogue) -> None:
+        """Check the arrays, and that ``gram`` is that of the factors: with another one a solution could be anything."""
+        super().check(shared, catalogue)
+        factors = shared["factors"].astype(np.float64)
+        gram = factors.T @ factors
+        if not np.allclose(shared["gram"], gram, rtol=1e-5, atol=1e-6 * float(np.trace(gram)) / self.dim):
+            raise LayoutMismatch("the shared model's 'gram' is not the Gram matrix of its 'factors'")
 
     def personalise(self, shared: Shared, plays: Plays) -> Private:
         """Solve for the person's vector: ``trained`` all plays alike, ``taste`` with recent plays weighing more."""

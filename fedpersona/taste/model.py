@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,12 @@ from fedpersona.plays import Plays
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.update import Update, finite
 
-__all__ = ["Private", "Shared", "TasteModel"]
+__all__ = ["COUNT", "Private", "Range", "Shared", "TasteModel"]
+
+Range: TypeAlias = tuple[float, float]
+
+COUNT: Range = (0.0, 1e9)
+"""Range of a number of people."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +112,19 @@ class TasteModel(BaseModel, ABC):
     def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes that the arrays of a shared model of this form have."""
 
+    @abstractmethod
+    def ranges(self) -> Mapping[str, Range]:
+        """Return the least and the largest that an entry of each array can be; none beyond is of an honest model.
+
+        Within them no score overflows.
+        """
+
     def check(self, shared: Shared, catalogue: Catalogue) -> None:
         """Check a shared model that came from elsewhere, before anything is computed from it.
 
         Raises:
             LayoutMismatch: it is of another model or catalogue, or an array is missing, unasked for, not float32,
-                of another shape, or not finite.
+                of another shape, not finite, or out of its range.
         """
         if (shared.model, shared.catalogue) != (self.name, catalogue.version):
             raise LayoutMismatch(f"the shared model is not a {self.name} of catalogue {catalogue.version[:12]}")
@@ -127,6 +139,12 @@ class TasteModel(BaseModel, ABC):
                 )
             if not finite(array):
                 raise LayoutMismatch(f"the shared model's '{name}' has an entry that is not finite")
+            least, largest = self.ranges()[name]
+            if array.size and not (least <= array.min() and array.max() <= largest):
+                raise LayoutMismatch(
+                    f"the shared model's '{name}' has entries from {array.min():.3g} to {array.max():.3g}, "
+                    f"those of an honest {self.name} are from {least:g} to {largest:g}"
+                )
 
     @abstractmethod
     def personalise(self, shared: Shared, plays: Plays) -> Private:

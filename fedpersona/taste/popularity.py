@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.plays import Plays
-from fedpersona.taste.model import Private, Shared, TasteModel
+from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.update import Update
 
@@ -37,6 +37,10 @@ class Popularity(TasteModel):
     def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of ``listeners``."""
         return {"listeners": (len(catalogue),)}
+
+    def ranges(self) -> Mapping[str, Range]:
+        """Return the range of a count."""
+        return {"listeners": COUNT}
 
     def personalise(self, shared: Shared, plays: Plays) -> Private:
         """Nothing is private to a person here."""

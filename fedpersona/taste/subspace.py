@@ -12,7 +12,7 @@ from pydantic import Field
 from fedpersona.catalogue import Catalogue
 from fedpersona.plays import Plays
 from fedpersona.randomness import generator
-from fedpersona.taste.model import Private, Shared, TasteModel
+from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
 from fedpersona.taste.query import discounted, query_weights
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.update import Update
@@ -21,6 +21,7 @@ __all__ = ["Subspace"]
 
 Rows: TypeAlias = NDArray[np.integer] | slice | int
 _ALL = slice(None)
+_UNIT = 1.001  # 1, and room for rounding
 
 
 class Subspace(TasteModel):
@@ -79,6 +80,10 @@ class Subspace(TasteModel):
         items = len(catalogue)
         dim = self.used_dim(items)
         return {"basis": (items, dim), "strength": (dim,), "listeners": (items,)}
+
+    def ranges(self) -> Mapping[str, Range]:
+        """Return the ranges: an entry of an orthonormal basis is at most 1, a strength is not negative."""
+        return {"basis": (-_UNIT, _UNIT), "strength": (0.0, np.inf), "listeners": COUNT}
 
     def projector(self, shared: Shared, rows: Rows = _ALL) -> NDArray[np.float64]:
         """Return D^-α Q of these rows, shape (rows, dim): what one play of an item adds to a projection."""
