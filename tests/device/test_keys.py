@@ -314,6 +314,29 @@ def test_a_file_a_link_or_nonsense_for_a_folder_is_one_sentence(tmp_path):
             open_key(folder, "long and winding", None)
 
 
+def test_a_folder_with_only_somebody_elses_files_is_refused_and_not_touched(tmp_path):
+    (tmp_path / "letter.txt").touch()
+    tmp_path.chmod(0o755)
+    with pytest.raises(OutputError, match="holds other files"):
+        open_key(tmp_path, "long and winding", None)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "lost+found", "key.lock", "key.json.new"])
+def test_what_the_system_or_a_crash_left_in_a_folder_does_not_make_it_somebody_elses(tmp_path, name):
+    (tmp_path / name).touch()
+    open_key(tmp_path, "long and winding", None)
+    (tmp_path / "letter.txt").touch()
+    open_key(tmp_path, "long and winding", None)
+
+
+@pytest.mark.parametrize("folder", ["~nosuchuser", "~nosuchuser/x"])
+def test_a_home_folder_that_nobody_has_is_one_sentence(folder):
+    with pytest.raises(OutputError, match="no home folder"):
+        open_key(folder, "long and winding", None)
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(OutputError, match="cannot be written"):
