@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedpersona.errors import ConfigError, DataNotFound, DeviceError
+from fedpersona.errors import ConfigError, DataNotFound, DeviceError, KeyUnavailable
 
 if TYPE_CHECKING:
     from fedpersona.device.device import Device
@@ -35,24 +35,51 @@ ledgers = typer.Typer(name="ledger", help="See what left this device, and check 
 device.add_typer(consents)
 device.add_typer(ledgers)
 
+
+def _named(folder: Path) -> Path:
+    from fedpersona.device.folder import named_folder
+
+    return named_folder(folder)
+
+
 Folder = Annotated[
-    Path, typer.Option("--folder", envvar="FEDPERSONA_FOLDER", help="Where everything is kept.", show_default=True)
+    Path,
+    typer.Option(
+        "--folder",
+        envvar="FEDPERSONA_FOLDER",
+        help="Where everything is kept.",
+        show_default=True,
+        callback=_named,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Server = Annotated[str, typer.Option("--server", help="The server's address, or 'practice'.")]
 Purpose = Annotated[str, typer.Argument(help="share_update, share_metrics or audit_canary.")]
 
 _HOME = Path("~/.fedpersona")
+_MOST_NAMES = 10
 
 
 @contextmanager
 def _opened(folder: Path, *, make: bool = False) -> Iterator[Device]:
     from fedpersona.device.device import Device
 
-    if not make and not (folder.expanduser() / "key.json").exists():
-        raise DataNotFound("no device is here yet: begin with 'fedpersona device init'", path=folder)
+    if not make and not _is_here(folder):
+        raise _no_device(folder)
     with Device.open(folder, passphrase=_ask if sys.stdin.isatty() else None) as opened:
         yield opened
+
+
+def _is_here(folder: Path) -> bool:
+    """Tell whether there is something to open, or something to say about why it cannot be opened."""
+    from fedpersona.device.folder import DATABASE, KEY_FILE
+
+    database = folder / DATABASE
+    return (folder / KEY_FILE).exists() or (database.exists() and database.stat().st_size > 0)
+
+
+def _no_device(folder: Path) -> DataNotFound:
+    return DataNotFound("no device is here yet: begin with 'fedpersona device init'", path=folder)
 
 
 def _ask() -> str:
@@ -99,7 +126,7 @@ def import_history(
     reading = sources.read(path)
     listens = iter(reading)
     first = [next(listens, None)]  # what is no history shows before a device is made for it
-    new = not (folder.expanduser() / "key.json").exists()
+    new = not (folder / "key.json").exists()
     with (
         _opened(folder, make=True) as opened,
         Progress(
@@ -289,22 +316,53 @@ def forget(
     folder: Folder = _HOME,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete everything: history, playlists, consents, ledger and the key. It cannot be undone."""
-    from fedpersona.device.forgetting import forget_unopened
+    """Delete everything: history, playlists, consents, ledger and the key. It cannot be undone.
 
+    What cannot be opened is deleted unread: a mistyped passphrase does not stop it.
+    """
+    from fedpersona.device.folder import ours
+
+    if not ours(folder):
+        raise _no_device(folder)
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("forget deletes everything for good: say --yes where nobody can be asked")
-        typer.confirm(f"Delete everything in {folder}, for good?", abort=True, err=True)
+        question = f"Delete everything in {folder}, for good? A mistyped passphrase does not stop it."
+        typer.confirm(question, abort=True, err=True)
+    listens = _forgotten(folder)
+    _say(f"Forgotten: {listens}, every consent and ledger entry, and the key. {_left(folder)}")
+
+
+def _forgotten(folder: Path) -> str:
+    """Delete the device, opened or unread, and return what went with it."""
+    from fedpersona.device.forgetting import forget_unopened
+
     try:
         with _opened(folder) as opened:
             listens = f"{opened.vault.count():,} listens"
-            opened.forget()
-    except DeviceError as error:
-        _notice(f"it could not be opened ({error}), so it is deleted unread")
-        forget_unopened(folder.expanduser())
-        listens = "all listens"
-    _say(f"Forgotten: {listens}, every consent and ledger entry, and the key. {folder} is gone.")
+            try:
+                opened.forget()
+            except KeyUnavailable as error:  # the keyring keeps its entry: the files are gone
+                _notice(str(error))
+            return listens
+    except (DeviceError, DataNotFound) as error:
+        reason = "only a part of it is left" if isinstance(error, DataNotFound) else str(error)
+        _notice(f"it could not be opened ({reason}), so it is deleted unread")
+    entry = forget_unopened(folder)
+    if entry is not None:
+        _notice(entry)
+    return "all listens"
+
+
+def _left(folder: Path) -> str:
+    from fedpersona.device.folder import not_ours
+    from fedpersona.simulation.narration import printable
+
+    names = not_ours(folder)
+    if not names:
+        return f"{folder} is gone."
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"{folder} stays, left, not ours: {', '.join(map(printable, names[:_MOST_NAMES]))}{more}"
 
 
 @device.command()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fedpersona.device.folder import DATABASE, KEY_FILE, LOCK_FILE
+from fedpersona.device.folder import DATABASE, ours
 from fedpersona.device.in_use import unused
-from fedpersona.device.key_file import erase
-from fedpersona.errors import OutputError
+from fedpersona.device.key_file import erase, read
+from fedpersona.device.keyrings import Keyring, system_keyring
+from fedpersona.device.keys import Key
+from fedpersona.errors import KeyUnavailable, OutputError
 
 __all__ = ["forget_folder", "forget_unopened"]
 
 _CUT = (DATABASE + "-wal", DATABASE + "-journal", DATABASE)  # never -shm: it is mapped into memory
-_OURS = (*_CUT[:2], DATABASE + "-shm", DATABASE, KEY_FILE, LOCK_FILE)  # the log first, while nobody can open
 
 
 def forget_folder(folder: Path) -> None:
@@ -29,10 +31,9 @@ def forget_folder(folder: Path) -> None:
     """
     left = []
     with unused(folder / DATABASE) as alone:
-        for file in (folder / name for name in _OURS):
+        for file in (folder / name for name in ours(folder)):  # the log first, while nobody can open the database
             try:
-                if file.is_symlink() or file.exists():
-                    _remove(file, cut=alone and file.name in _CUT)
+                _remove(file, cut=alone and file.name in _CUT)
             except OSError as error:
                 left.append(f"{file.name} ({error.strerror})")
     with suppress(OSError):  # something of somebody else's is in it
@@ -43,16 +44,53 @@ def forget_folder(folder: Path) -> None:
         )
 
 
-def forget_unopened(folder: Path) -> None:
-    """Remove a device that cannot be opened: its key is lost, or what it opens is damaged.
+def forget_unopened(folder: Path, find_keyring: Callable[[], Keyring | None] = system_keyring) -> str | None:
+    """Remove a device that cannot be opened: its key is lost, or what it opens is damaged, or half of it is gone.
 
-    An entry in the system keyring stays; it opens nothing any more.
+    Args:
+        folder: the device's folder; any of its files may be missing.
+        find_keyring: gives the system's keyring; another is for tests.
+
+    Returns:
+        A sentence about an entry in the system keyring that is still there, though it opens nothing any more; None
+        where there is none.
 
     Raises:
         OutputError: a file is still there.
     """
-    erase(folder)
-    forget_folder(folder)
+    try:
+        left = _drop_entry(folder, find_keyring())
+        erase(folder)
+    finally:
+        forget_folder(folder)
+    return left
+
+
+def _drop_entry(folder: Path, keyring: Keyring | None) -> str | None:
+    """Delete the keyring's entry, where the key file says that there is one; return why it is still there."""
+    try:
+        file = read(folder)
+    except KeyUnavailable:
+        file = None
+    if file is None:
+        return (
+            "If its key was in the system keyring, the entry is still there (which one, only key.json could tell); "
+            "it opens nothing any more."
+            if keyring is not None
+            else None
+        )
+    if file.wrapped is not None:
+        return None
+    if keyring is None:
+        return (
+            f"The entry '{file.store}' of fedpersona in the system keyring is still there, as there is no keyring "
+            "here now: delete it there; it opens nothing any more."
+        )
+    try:
+        Key(folder, file, b"", keyring).destroy()
+    except KeyUnavailable as error:
+        return f"Still there: {error}; it opens nothing any more."
+    return None
 
 
 def _remove(file: Path, *, cut: bool) -> None:

@@ -151,3 +151,57 @@ def test_titles_with_markup_and_escape_codes_are_shown_as_text(used, tmp_path):
     told = used("import", "odd.zip")
     assert "\x1b" not in told.stdout + told.stderr
     assert "\x1b" not in used("playlist").stdout
+
+
+@pytest.mark.parametrize("gone", ["key.json", "vault.db"])
+def test_what_a_kill_in_the_middle_of_forgetting_left_can_be_forgotten(used, tmp_path, gone):
+    folder = tmp_path / ".fedpersona"
+    (folder / gone).unlink()
+    if gone == "key.json":
+        assert "key.json: is missing" in used("status", code=2).stderr
+    told = used("forget", "--yes")
+    assert "Forgotten" in told.stdout
+    assert not folder.exists()
+
+
+def test_an_emptied_database_without_a_key_is_forgotten_and_no_device_is_made_of_it(shell, tmp_path):
+    folder = tmp_path / ".fedpersona"
+    folder.mkdir()
+    (folder / "vault.db").touch()
+    assert "begin with" in shell("status", code=2).stderr
+    told = shell("forget", "--yes")
+    assert "only a part of it is left" in told.stderr
+    assert "all listens" in told.stdout
+    assert not folder.exists()
+
+
+def test_forget_says_what_it_leaves(used, tmp_path):
+    used("export", ".fedpersona/mine.zip")
+    (tmp_path / ".fedpersona" / "a\x1b[31mletter").touch()
+    told = " ".join(used("forget", "--yes").stdout.split())
+    assert "left, not ours: a\\x1b[31mletter, mine.zip" in told
+    assert "is gone" not in told
+    assert sorted(path.name for path in (tmp_path / ".fedpersona").iterdir()) == ["a\x1b[31mletter", "mine.zip"]
+
+
+def test_forget_says_beforehand_that_a_mistyped_passphrase_does_not_stop_it(used, tmp_path):
+    assert "mistyped passphrase does not stop" in " ".join(used("forget", "--help").stdout.split())
+    assert "deleted unread" in used("forget", "--yes", FEDPERSONA_PASSPHRASE="mistyped").stderr
+    assert not (tmp_path / ".fedpersona").exists()
+
+
+@pytest.mark.parametrize("command", ["init", "status", "forget", "ledger", "playlist"])
+def test_a_home_folder_that_nobody_has_is_one_sentence(shell, tmp_path, command):
+    assert "no home folder" in shell(command, "--folder", "~nosuchuser/x", code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_somebody_elses_files_is_refused_and_left_as_it_was(shell, tmp_path):
+    foreign = tmp_path / "letters"
+    foreign.mkdir(mode=0o755)
+    foreign.chmod(0o755)
+    (foreign / "letter.txt").write_text("not ours")
+    assert "holds other files" in shell("init", "--folder", foreign, code=2).stderr
+    assert foreign.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in foreign.iterdir()] == ["letter.txt"]
+    assert "ready" in shell("init", "--folder", foreign / "mine").stdout

@@ -11,6 +11,7 @@ import pytest
 
 from fedpersona import Device
 from fedpersona.device.forgetting import forget_unopened
+from fedpersona.device.keys import open_key
 from fedpersona.errors import DeviceClosed
 from fedpersona.sources.listen import Listen
 from tests.device.invented import MARK
@@ -81,6 +82,75 @@ def test_a_device_that_cannot_be_opened_can_be_forgotten(used, tmp_path):
     used.close()
     (tmp_path / "device" / "vault.db").write_bytes(b"damaged")
     forget_unopened(tmp_path / "device")
+    assert not (tmp_path / "device").exists()
+
+
+@pytest.mark.parametrize("gone", [["key.json"], ["vault.db"], ["key.json", "key.lock"], ["key.json", "vault.db"]])
+def test_what_a_kill_in_the_middle_of_forgetting_left_can_be_forgotten(used, tmp_path, gone):
+    used.close()
+    for name in gone:
+        (tmp_path / "device" / name).unlink()
+    (tmp_path / "device" / "key.json.new").write_text("half")
+    assert forget_unopened(tmp_path / "device", lambda: None) is None
+    assert not (tmp_path / "device").exists()
+
+
+class Ring:
+    """A keyring in memory."""
+
+    priority = 5
+
+    def __init__(self):
+        self.kept = {}
+
+    def get_password(self, service, username):
+        return self.kept.get((service, username))
+
+    def set_password(self, service, username, password):
+        self.kept[service, username] = password
+
+    def delete_password(self, service, username):
+        del self.kept[service, username]
+
+
+class Stubborn(Ring):
+    def delete_password(self, service, username):
+        raise OSError("locked")
+
+
+def kept_in(ring, folder):
+    open_key(folder, None, ring)
+    (folder / "vault.db").write_bytes(b"damaged")
+    assert len(ring.kept) == 1
+    return next(iter(ring.kept))[1]
+
+
+def test_forgetting_unopened_deletes_the_keyrings_entry(tmp_path):
+    ring = Ring()
+    kept_in(ring, tmp_path / "device")
+    ring.kept["fedpersona", "of another device"] = "stays"
+    assert forget_unopened(tmp_path / "device", lambda: ring) is None
+    assert ring.kept == {("fedpersona", "of another device"): "stays"}
+    assert not (tmp_path / "device").exists()
+
+
+@pytest.mark.parametrize("left", [Stubborn, None])
+def test_an_entry_that_is_still_in_the_keyring_is_named(tmp_path, left):
+    ring = Stubborn() if left else Ring()
+    entry = kept_in(ring, tmp_path / "device")
+    told = forget_unopened(tmp_path / "device", lambda: ring if left else None)
+    assert entry in told
+    assert "till there" in told
+    assert "delete it there" in told
+    assert not (tmp_path / "device").exists()
+
+
+def test_without_the_key_file_nobody_knows_which_entry_it_was(tmp_path):
+    ring = Ring()
+    kept_in(ring, tmp_path / "device")
+    (tmp_path / "device" / "key.json").write_bytes(b"garbled")
+    assert "If its key was in the system keyring" in forget_unopened(tmp_path / "device", lambda: ring)
+    assert len(ring.kept) == 1
     assert not (tmp_path / "device").exists()
 
 
