@@ -24,7 +24,8 @@ _AHEAD = 30 * 86_400
 _KEEP_EVERY = 300
 _SETTLED_DAYS = 7
 _NEXT_DAY = 20 * 3600
-_LATEST = 253_402_300_799  # the end of the year 9999, the last that Python's dates can name
+_EARLIEST, _LATEST = 946_684_800, 4_102_444_800  # 2000 and 2100: a clock that is not between them says nothing
+_LAST_DATE = 253_402_300_799  # the end of the year 9999: earlier versions took note of times up to there
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,14 @@ class Clock:
         """Return the time where it can be relied on.
 
         Raises:
-            ClockUnsure: the clock is more than ten minutes behind the latest time seen.
+            ClockUnsure: the clock is more than ten minutes behind the latest time seen, or not in this century.
         """
-        now = self.now()
-        behind = now - self._wall()
+        now, wall = self.now(), self._wall()
+        if not wall:
+            raise ClockUnsure(
+                "the clock is not between the years 2000 and 2100, so nothing is sent: set the date of this device"
+            )
+        behind = now - wall
         if behind > _TOLERANCE:
             raise ClockUnsure(
                 f"the clock was set back by {_words(behind)}: nothing is sent until it has caught up, or has run on "
@@ -114,11 +119,13 @@ class Clock:
     def _wall(self) -> int:
         """Return the system's time, the epoch itself where that makes no sense."""
         value = self._time()
-        return int(value) if math.isfinite(value) and 0 <= value <= _LATEST else 0
+        return int(value) if math.isfinite(value) and _EARLIEST <= value < _LATEST else 0
 
     def _look(self, cursor: Cursor) -> tuple[_Sightings, _Sightings]:
         """Return what is kept on disk, and what it becomes by looking at the clock now."""
         kept, wall = _read(cursor), self._wall()
+        if kept.high >= _LATEST:  # an earlier version believed that: set it back for good
+            kept = _Sightings(era=kept.era + 1, settled=wall)
         before = self._known if (self._known.era, self._known.high) > (kept.era, kept.high) else kept
         if before.high and wall > before.high + _AHEAD:
             self.jumped_ahead = True
@@ -159,7 +166,7 @@ def _read(cursor: Cursor) -> _Sightings:
         found = json.loads(row[0])
         if set(found) != {field.name for field in fields(_Sightings)}:
             raise ValueError
-        if not all(type(value) is int and 0 <= value <= _LATEST for value in found.values()):
+        if not all(type(value) is int and 0 <= value <= _LAST_DATE for value in found.values()):
             raise ValueError
         return _Sightings(**found)
     except (ValueError, TypeError):

@@ -26,6 +26,9 @@ GPC_ON = (
 )
 
 
+_LAST_DATE = 253_402_300_799  # the end of the year 9999, the last that Python's dates can name
+
+
 @dataclass(frozen=True)
 class ConsentState:
     """How one purpose stands with one server."""
@@ -72,6 +75,8 @@ def gpc_variable_on(environment: Mapping[str, str]) -> bool:
 
 
 def _date(at: int) -> str:
+    if at > _LAST_DATE:
+        return "after the year 9999"
     return datetime.fromtimestamp(at, UTC).strftime("%d %b %Y").lstrip("0")
 
 

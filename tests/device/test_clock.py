@@ -6,6 +6,8 @@ import math
 import pytest
 
 from fedpersona.device.clock import Clock
+from fedpersona.device.consent_state import ConsentState
+from fedpersona.device.device import Device
 from fedpersona.device.store import Store
 from fedpersona.errors import ClockUnsure, VaultDamaged
 
@@ -156,15 +158,46 @@ def test_what_happened_in_a_false_future_counts_from_when_that_was_settled(store
     assert clock.age(START) == 8 * DAY
 
 
-@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -1.0, 1e18])
+NOT_THIS_CENTURY = [0.0, 946_684_799.0, 4_102_444_800.0, 253_402_300_799.0]
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -1.0, 1e18, *NOT_THIS_CENTURY])
 def test_a_time_that_makes_no_sense_is_a_clock_that_went_back(store, nonsense):
     wall = Wall()
     clock = Clock(store, wall)
     clock.now()
     wall.at = nonsense
     assert clock.now() == START
-    with pytest.raises(ClockUnsure):
+    with pytest.raises(ClockUnsure, match="2000 and 2100"):
         clock.trusted()
+    wall.at = START + 60
+    assert clock.trusted() == START + 60
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, 1e18, *NOT_THIS_CENTURY])
+def test_a_clock_that_made_no_sense_from_the_beginning_is_not_trusted_until_it_does(store, nonsense):
+    wall = Wall(nonsense)
+    clock = Clock(store, wall)
+    assert clock.now() == 0
+    with pytest.raises(ClockUnsure, match="set the date"):
+        clock.trusted()
+    wall.at = START
+    assert clock.trusted() == START
+
+
+def test_a_time_after_2100_that_an_earlier_version_kept_is_set_back_for_good(store):
+    Clock(store, Wall()).now()
+    high = kept(store) | {"high": 253_402_300_799}
+    with store.writing() as cursor:
+        cursor.execute("UPDATE settings SET value = ? WHERE name = 'clock'", (json.dumps(high).encode(),))
+    wall = Wall()
+    clock = Clock(store, wall)
+    assert clock.trusted() == START
+    assert clock.era == 1
+    wall.at += DAY
+    assert clock.age(253_402_300_000) == DAY
+    assert Clock(store, wall).trusted() == START + DAY
+    assert kept(store)["high"] < START + 2 * DAY
 
 
 def test_the_latest_time_is_written_at_most_every_five_minutes(store):
@@ -208,3 +241,21 @@ def test_a_garbled_time_is_a_named_error(store, garbage):
         cursor.execute("INSERT INTO settings VALUES ('clock', ?)", (garbage,))
     with pytest.raises(VaultDamaged, match="latest time"):
         Clock(store, Wall()).now()
+
+
+def test_a_device_that_was_once_in_the_year_9999_still_makes_lists_and_says_dates(tmp_path):
+    wall = Wall(253_402_300_799)
+    with Device.open(tmp_path / "device", clock=wall) as device:
+        assert device.playlist().week
+        device.consent.grant("share_update", server="https://taste.example", days=3650)
+        assert str(device.consent.state("share_update", "https://taste.example"))
+        assert str(device.ledger.tail())
+        wall.at = START
+        assert device.playlist().year == 2026
+        assert str(device.consent.state("share_update", "https://taste.example"))
+        device.export(tmp_path / "mine.zip")
+
+
+def test_a_date_after_the_last_that_has_a_name_is_said_all_the_same():
+    state = ConsentState("share_update", "https://taste.example", "granted", START, 253_402_300_799 + 365 * DAY)
+    assert str(state).endswith("until after the year 9999")
