@@ -82,13 +82,18 @@ class Clock:
         _write(cursor, after)
         return after.high
 
+    def wall(self) -> int:
+        """Return the system's time as it is, in Unix seconds, also when it went back; 0 where it makes no sense."""
+        value = self._time()
+        return int(value) if math.isfinite(value) and _EARLIEST <= value < _LATEST else 0
+
     def trusted(self) -> int:
         """Return the time where it can be relied on.
 
         Raises:
             ClockUnsure: the clock is more than ten minutes behind the latest time seen, or not in this century.
         """
-        now, wall = self.now(), self._wall()
+        now, wall = self.now(), self.wall()
         if not wall:
             raise ClockUnsure(
                 "the clock is not between the years 2000 and 2100, so nothing is sent: set the date of this device"
@@ -116,14 +121,9 @@ class Clock:
             found = self._look(cursor)[1]
         return max(0, found.high - (at if at <= found.high else found.settled))
 
-    def _wall(self) -> int:
-        """Return the system's time, the epoch itself where that makes no sense."""
-        value = self._time()
-        return int(value) if math.isfinite(value) and _EARLIEST <= value < _LATEST else 0
-
     def _look(self, cursor: Cursor) -> tuple[_Sightings, _Sightings]:
         """Return what is kept on disk, and what it becomes by looking at the clock now."""
-        kept, wall = _read(cursor), self._wall()
+        kept, wall = _read(cursor), self.wall()
         if kept.high >= _LATEST:  # an earlier version believed that: set it back for good
             kept = _Sightings(era=kept.era + 1, settled=wall)
         before = self._known if (self._known.era, self._known.high) > (kept.era, kept.high) else kept

@@ -14,6 +14,7 @@ __all__ = ["DEFAULT_DAYS", "Retention", "Time"]
 DEFAULT_DAYS = 730
 _MOST_DAYS = 36_500
 _DAY = 86_400
+_LONGEST_GAP = 60 * _DAY  # between two sightings of one clock that runs
 _DAYS_ROW, _SEEN_ROW = "retention days", "retention clock"
 
 
@@ -21,7 +22,11 @@ class Time(Protocol):
     """What is asked of the device's clock."""
 
     def now(self) -> int:
-        """Return Unix seconds."""
+        """Return Unix seconds, never fewer than before."""
+        ...
+
+    def wall(self) -> int:
+        """Return Unix seconds as the system gives them, 0 where they make no sense."""
         ...
 
 
@@ -32,14 +37,22 @@ class _Sightings:
     seen: int
     """The clock when it was last taken note of; at most once a day, or when it had gone back."""
     believed: int | None
-    """The sighting before, which a later one, at least a day on, has confirmed."""
+    """The latest sighting that the next one, 1 to 60 days on, has confirmed."""
 
     def after(self, now: int) -> _Sightings:
         if now < self.seen:  # what was seen was a mistake, or this is: neither deletes anything
+            return _Sightings(now, self._not_after(now))
+        if now > self.seen + _LONGEST_GAP:  # the clock leapt, or nobody was here: that it is so late is yet to confirm
             return _Sightings(now, self.believed)
         if now >= self.seen + _DAY:
             return _Sightings(now, self.seen)
         return self
+
+    def _not_after(self, now: int) -> int | None:
+        """Return what is believed, but no time of a future from which the clock came back."""
+        if self.believed is None or self.believed <= now + _DAY:  # a clock is corrected by less
+            return self.believed
+        return None
 
     def latest(self, now: int) -> int | None:
         return None if self.believed is None else min(self.believed, now)
@@ -48,9 +61,9 @@ class _Sightings:
 class Retention:
     """Deletes listens that are older than the owner wants them kept.
 
-    A clock that leaps ahead must not delete a history. So a time counts only once the clock was seen there, and
-    was seen again at least a day later: after a leap and back nothing is lost, and deletion lags by the time between
-    two openings.
+    A clock that leaps ahead must not delete a history. So a time counts only once the clock was seen there, and the
+    next time 1 to 60 days later: after leaps and back nothing is lost, and deletion lags by the time between two
+    openings. Who was away for more than 60 days opens the device on two days until what is too old is deleted.
     """
 
     def __init__(self, store: Store, clock: Time) -> None:
@@ -85,7 +98,7 @@ class Retention:
 
         Nothing of them is left: tracks without listens go with them, and the log is emptied.
         """
-        now = self._clock.now()
+        now = self._clock.wall()  # not the clock that never goes back: that it went back is what tells a leap
         with self._store.reading() as cursor:
             if not self._anything_to_do(cursor, now):
                 return 0

@@ -7,6 +7,7 @@ import tracemalloc
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -36,6 +37,8 @@ class Hands:
 
     def now(self):
         return self.at
+
+    wall = now
 
 
 @pytest.fixture
@@ -217,6 +220,8 @@ class Clock:
     def now(self):
         return {NOW}
 
+    wall = now
+
 vault = Vault(Store(Path(sys.argv[1]), bytes(range(32))), Clock())
 for start in range({T}, {T} + 30 * 6000, 6000):
     vault.add([Listen(start + 300 * n, "Other", f"Song {{n}}", (), 180) for n in range(20)])
@@ -281,6 +286,71 @@ def test_with_the_devices_own_clock_a_leap_and_back_deletes_nothing(store):
         system.at = at
         Vault(store, Clock(store, system.now))
         assert vault.count() == 10
+
+
+YEAR = 365 * DAY
+
+
+def visited(store, days):
+    """Open the vault with the device's own clock on each of these days, counted from now, and return what is kept."""
+    system = Hands()
+    for day in days:
+        system.at = NOW + int(day * DAY)
+        found = Vault(store, Clock(store, system.now)).count()
+    return found
+
+
+@pytest.mark.parametrize(
+    "years",
+    [
+        [6, 9, 0],
+        [6, 9, 12, 15, 18, 0],
+        [9, 6, 3, 0],
+        [6, 0, 9, 0, 6, 0, 9, 0],
+        [6, 0, 6 + 2 / 365, 0, 6 + 4 / 365, 0],  # twice to nearly the same wrong date, but right in between
+        [-20, 6, -20, 9, 0],
+        [70, 80, -40, 0],
+        [8000, 0, 8000, 0],
+    ],
+)
+def test_a_clock_that_leaps_by_years_again_and_again_deletes_nothing(store, vault, years):
+    vault.add(listens(30))
+    assert visited(store, [year * 365 for year in years]) == 30
+    assert visited(store, [1, 2, 5, 30]) == 30
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(-30, 70), max_size=12))
+def test_whatever_leaps_there_were_nothing_is_lost_and_time_that_passes_still_deletes(years):
+    with TemporaryDirectory() as folder, closing(Store(Path(folder) / "vault.db", KEY)) as store:
+        vault = Vault(store, Hands())
+        vault.add([listen(NOW - 729 * DAY, "Old"), *listens(30)])
+        days = [365 * year for year in dict.fromkeys(years)]  # two equal ones are no leap
+        assert visited(store, [*days, 0]) == 31
+        assert visited(store, [1, 2, 3, 4, 5, 6]) == 30
+        assert visited(store, range(7, 800, 30)) == 0
+
+
+def test_a_first_clock_that_was_wrong_is_not_believed_once_it_has_gone_back(store):
+    far = Hands(NOW + 6 * YEAR)
+    Vault(store, Clock(store, far.now))
+    far.at = NOW
+    Vault(store, Clock(store, far.now)).add(listens(30))
+    assert visited(store, [5 * 365, 0, 4 * 365, 0]) == 30
+
+
+def test_after_months_away_what_is_too_old_is_deleted_on_the_second_day(store, vault):
+    vault.add([listen(NOW - 700 * DAY), *listens(10)])
+    assert visited(store, [0, 400]) == 11
+    assert visited(store, [401]) == 10
+
+
+def test_a_small_correction_of_the_clock_delays_nothing(store, vault, clock):
+    vault.add([listen(NOW - 700 * DAY), *listens(10)])
+    clock.at -= 300
+    Vault(store, clock)
+    vault.retention_days = 365
+    assert vault.count() == 10
 
 
 def test_a_new_retention_is_kept_and_deletes_at_once(store, vault, clock):
