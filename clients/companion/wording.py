@@ -164,7 +164,7 @@ def facts(entry: LedgerEntry) -> list[tuple[str, str]]:
         found.append(("Round", f"{entry.round_number} of training, {entry.model}"))
     if entry.kind == "sent":
         found.append(("Limit", "none" if entry.clip is None else f"length at most {entry.clip:g}"))
-        found.append(("Privacy", "no noise added by the server" if entry.epsilon is None else f"ε {entry.epsilon:g}"))
+        found.append(("Privacy", "no differential privacy"))
     if entry.digest:
         found.append(("SHA-256", entry.digest[:16] + "…"))
     return found
@@ -180,8 +180,7 @@ def floors(policy: Policy) -> tuple[str, ...]:
     epsilon = (
         "No limit is set to privacy loss over this device’s life; rounds that add no noise are answered, too"
         if policy.largest_epsilon is None
-        else f"Privacy loss over this device’s life stays under ε {policy.largest_epsilon:g}; "
-        "rounds that add no noise are refused"
+        else "Every round is refused: a limit on privacy loss is set, and this version has no differential privacy"
     )
     spacing = (
         ""
@@ -191,7 +190,7 @@ def floors(policy: Policy) -> tuple[str, ...]:
     unmasked = (
         "A contribution may go unmasked: the server can read it"
         if policy.allow_unmasked
-        else "A contribution is always masked: the server can read sums only"
+        else "A contribution is always masked: by itself it cannot be read, if the other devices of the round are real"
     )
     return (
         f"At least {policy.least_cohort:,} devices are added up before anything is released.",
