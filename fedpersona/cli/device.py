@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +67,8 @@ def _opened(folder: Path, *, make: bool = False) -> Iterator[Device]:
 
     if not make and not _is_here(folder):
         raise _no_device(folder)
-    with Device.open(folder, passphrase=_ask if sys.stdin.isatty() else None) as opened:
+    asks = sys.stdin.isatty() and not os.environ.get("FEDPERSONA_PASSPHRASE")
+    with Device.open(folder, passphrase=_ask if asks else None) as opened:
         yield opened
 
 
@@ -147,7 +149,13 @@ def import_history(
         added = opened.vault.add(advancing())
         opened.ledger.imported(what=f"{added.new:,} new listens, by the owner")
         matched = opened.vault.matched(opened.catalogue)
+        days = opened.vault.retention_days
     _print_import(reading.summary, added, matched, as_json=as_json)
+    if added.expired:
+        _notice(
+            f"{added.expired:,} listens are older than {days:,} days, so they were not kept; to keep more, say "
+            "'fedpersona device keep DAYS' and import again"
+        )
 
 
 def _print_import(summary: Summary, added: Added, matched: Any, *, as_json: bool) -> None:
@@ -158,6 +166,18 @@ def _print_import(summary: Summary, added: Added, matched: Any, *, as_json: bool
     _say(str(summary))
     _say(str(added))
     _say(str(matched))
+
+
+@device.command()
+def keep(
+    days: Annotated[int, typer.Argument(min=1, help="How many days listens are kept; 730 by default.")],
+    folder: Folder = _HOME,
+) -> None:
+    """Say how long listens are kept. What is older is deleted at once."""
+    with _opened(folder) as opened:
+        before = opened.vault.count()
+        opened.vault.retention_days = days
+        _say(f"Listens are kept for {days:,} days; {before - opened.vault.count():,} older ones were deleted.")
 
 
 @device.command()
@@ -219,9 +239,12 @@ def join(
     when = Conditions(charging=charging, unmetered=unmetered, idle=idle)
     address = _address(server)
     with practice() if server == "practice" else nullcontext(), _opened(folder) as opened:
+        before = max((entry.number for entry in opened.ledger.tail(1)), default=0)
         membership = opened.join(address, when=when, wait=wait)
         _say(f"{address}: {membership.state}")
-        _say(str(opened.ledger.tail(5)))
+        tail = opened.ledger.tail(50)
+        new = type(tail)(entry for entry in tail if entry.number > before)
+        _say(str(new) if new else "Nothing left, came or was refused in this visit.")
         if membership.state.startswith("failed"):
             raise typer.Exit(2)
 
@@ -250,11 +273,19 @@ def consent_grant(
     purpose: Purpose,
     server: Server,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it holds.")] = 365,
+    yes: Annotated[bool, typer.Option("--yes", help="You have read the notice: do not ask.")] = False,
     folder: Folder = _HOME,
 ) -> None:
-    """Say yes to one purpose, for one server."""
+    """Read the notice of one purpose, and say yes to it for one server."""
+    from fedpersona.device.notice import notice
+
+    text = notice(purpose).text
     with _opened(folder) as opened:
-        opened.consent.grant(purpose, server=_address(server), days=days)
+        seen = opened.consent.epoch
+        _say(text)
+        if sys.stdin.isatty() and not yes:
+            typer.confirm(f"Do you say yes to this, for {_address(server)}?", abort=True, err=True)
+        opened.consent.grant(purpose, server=_address(server), days=days, seen=seen)
         _say(str(opened.consent.state(purpose, _address(server))))
 
 
@@ -379,20 +410,59 @@ def status(
             facts["whole"] = True
     if as_json:
         sys.stdout.write(json.dumps(facts) + "\n")
-        return
-    _print_status(facts)
+    else:
+        _print_status(facts)
 
 
 def _print_status(facts: dict[str, Any]) -> None:
+    floors = facts["policy"]
+    answers = [
+        f"{one['purpose']} for {one['server']}: {one['status']}"
+        + (f", until {_day(one['until'])}" if one["status"] == "granted" else "")
+        for one in facts["consents"]
+    ]
+    kept = f"{facts['listens']:,} listens"
+    if facts["listens"]:
+        kept += f", {_day(facts['first_listen'])} to {_day(facts['last_listen'])}"
+    rows = [
+        ("Folder", facts["folder"]),
+        ("Kept", f"{kept}; what is older than {facts['retention_days']:,} days is deleted"),
+        ("Catalogue", facts["catalogue"].removeprefix("Catalogue(").removesuffix(")")),
+        ("Shared model", facts["shared_model"] or "none yet"),
+        ("Your answers", "\n".join(answers) or "none: nothing may leave"),
+        ("Left this device", _contributions(facts)),
+        ("Key", "in the system keyring" if facts["key"] == "keyring" else "in key.json, under your passphrase"),
+        ("Your floors", _floors(floors)),
+    ]
+    if facts.get("whole"):
+        rows.append(("Checked", "every page and both chains are whole"))
     table = Table(box=None, show_header=False)
-    table.add_column(style="dim")
+    table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if name in ("first_listen", "last_listen") and value is not None:
-            value = datetime.fromtimestamp(value, UTC).strftime("%d %b %Y").lstrip("0")
-        if isinstance(value, list):
-            value = "; ".join(str(part.get("words", part)) if isinstance(part, dict) else str(part) for part in value)
-        if isinstance(value, dict):
-            value = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
-        table.add_row(name.replace("_", " "), _plain("none" if value in (None, "") else str(value)))
+    for name, value in rows:
+        table.add_row(name, _plain(value))
     Console(width=110 if not sys.stdout.isatty() else None).print(table)
+
+
+def _contributions(facts: dict[str, Any]) -> str:
+    count = facts["contributions"]
+    if count is None:
+        return str(facts["broken"])
+    return (
+        "nothing" if not count else f"{count:,} contribution{'' if count == 1 else 's'}: see 'fedpersona device ledger'"
+    )
+
+
+def _floors(policy: dict[str, Any]) -> str:
+    clip = policy["largest_clip"]
+    return (
+        f"sums of at least {policy['least_cohort']:,} devices, "
+        f"{'masked or not' if policy['allow_unmasked'] else 'always masked'}, "
+        f"{'of any length' if clip is None else f'no longer than {clip:g}'}; "
+        f"at most {policy['most_rounds_a_day']:,} rounds a day and {policy['largest_upload'] / 1e6:,.0f} MB a round; "
+        f"models: {', '.join(policy['models'])}"
+    )
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%d %b %Y").lstrip("0")

@@ -67,6 +67,9 @@ class Conditions:
     """
 
     def __post_init__(self) -> None:
+        for name in ("charging", "unmetered", "idle"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"conditions: {name} is True or False, not {getattr(self, name)!r}")
         if self.quiet_hours is not None:
             start, end = self._quiet()
             if start == end:

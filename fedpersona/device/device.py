@@ -16,7 +16,7 @@ from fedpersona.device.chain import Chain, signing_key
 from fedpersona.device.clock import Clock
 from fedpersona.device.conditions import Conditions, current_probe
 from fedpersona.device.consent import Consent
-from fedpersona.device.folder import DATABASE
+from fedpersona.device.folder import DATABASE, named_folder
 from fedpersona.device.forgetting import forget_folder
 from fedpersona.device.keys import Key, open_key
 from fedpersona.device.ledger import Ledger
@@ -27,7 +27,7 @@ from fedpersona.device.shelf import Shelf
 from fedpersona.device.store import Store
 from fedpersona.device.vault import Vault
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
-from fedpersona.errors import ChainBroken, NoKnownItem
+from fedpersona.errors import ChainBroken, ConfigError, NoKnownItem
 from fedpersona.plays import Plays
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Device:
         Raises:
             DeviceError: it cannot be opened; the error's class says why, its words what to do.
         """
-        key = open_key(folder, passphrase)
-        return cls(Path(folder).expanduser(), key, clock=clock, zone=zone)
+        key = open_key(named_folder(folder), passphrase)
+        return cls(named_folder(folder), key, clock=clock, zone=zone)
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +121,10 @@ class Device:
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
+        from fedpersona.device.policy import Policy
+
+        if not isinstance(policy, Policy):
+            raise ConfigError(f"a policy is a fedpersona.Policy, not {type(policy).__name__}: Policy(least_cohort=100)")
         policy.save(self._store)
 
     @property

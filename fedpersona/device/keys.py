@@ -105,7 +105,12 @@ class Key:
         if self._secret is None:
             return
         self._secret = None
-        erase(self._folder)
+        try:
+            self._leave_keyring()  # first: without the file nobody could tell which entry is its
+        finally:
+            erase(self._folder)
+
+    def _leave_keyring(self) -> None:
         if self._keyring is None:
             return
         try:

@@ -33,6 +33,7 @@ class Membership:
         self._state = "starting"
         self._changed = threading.Condition()
         self._visits = 0
+        self._ended = False
         self._worker = Worker(self._run, f"fedpersona {server}", self._failed)
 
     def __repr__(self) -> str:
@@ -58,12 +59,22 @@ class Membership:
         Returns at once where conditions are not met: there is nothing to wait for.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._visits or self._state.startswith("waiting"), seconds)
+            self._changed.wait_for(lambda: self._visits or self._ended or self._state.startswith("waiting"), seconds)
             return self._visits > 0
 
     def stop(self, seconds: float = 1.0) -> bool:
         """End it, waiting at most so long; tell whether it has ended. What was queued is destroyed."""
-        return self._worker.stop(seconds)
+        ended = self._worker.stop(seconds)
+        self._end()
+        return ended
+
+    def _end(self) -> None:
+        """Tell whoever waits that there will be no further visit; what the last one came to stays said."""
+        with self._changed:
+            self._ended = True
+            if self._state in ("starting", "visiting"):
+                self._state = "stopped"
+            self._changed.notify_all()
 
     def _run(self, stop: Stop) -> None:
         while not stop.wished:
@@ -80,6 +91,7 @@ class Membership:
         try:
             return self._visit(stop)
         except Stopped:
+            self._end()
             raise
         except FedpersonaError as error:
             return f"failed: {error}"

@@ -18,6 +18,7 @@ __all__ = ["visit"]
 _WAIT = 0.25  # seconds between two looks at whether to stop
 _ATTEMPTS = 3  # rounds in a row that a server may give up before the visit ends
 _LONGEST = 1800.0  # seconds of one visit
+_FIRST_MODEL = 30.0  # seconds to wait for a server's first model
 _LARGEST_CATALOGUE = 512 << 20  # bytes
 
 
@@ -56,7 +57,7 @@ def visit(
     try:
         _take_catalogue(server, link, shelf, ledger, key)
         answered, no = _answer_rounds(server, link, gate, shelf, stop, unmet)
-        _take_model(server, link, shelf, ledger)
+        _take_model(server, link, shelf, ledger, stop, unmet)
     finally:
         with suppress(Exception):  # whatever goodbye comes to, the visit is over
             link.leave()
@@ -127,8 +128,19 @@ def _take_catalogue(server: str, link: Link, shelf: Shelf, ledger: Ledger, key: 
         ledger.received(server=server, what=f"catalogue of {_counted(shelf)}", size=len(sealed))
 
 
-def _take_model(server: str, link: Link, shelf: Shelf, ledger: Ledger) -> None:
+def _take_model(
+    server: str, link: Link, shelf: Shelf, ledger: Ledger, stop: Stop, unmet: Callable[[], tuple[str, ...]]
+) -> None:
+    """Take the finished model; where there is none yet but a run is under way, wait a little for its end."""
+    deadline = time.monotonic() + _FIRST_MODEL
     release = link.release()
+    if release is None and link.busy:
+        link.leave()  # the run need not wait for this device
+    while release is None and link.busy and time.monotonic() < deadline and not unmet():
+        stop.wait(_WAIT)
+        stop.check()
+        release = link.release()
+    release = release or link.release()
     if release is None:
         return
     try:

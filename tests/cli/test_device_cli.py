@@ -205,3 +205,60 @@ def test_a_folder_of_somebody_elses_files_is_refused_and_left_as_it_was(shell, t
     assert foreign.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in foreign.iterdir()] == ["letter.txt"]
     assert "ready" in shell("init", "--folder", foreign / "mine").stdout
+
+
+def test_the_notice_is_shown_before_a_yes_is_recorded(used):
+    told = used("consent", "grant", "share_update", "--server", "practice").stdout
+    assert told.index("What is sent") < told.index("granted")
+
+
+def test_a_visit_tells_of_itself_only(used):
+    used("consent", "grant", "share_update", "--server", "practice")
+    assert "sent to" in used("join", "practice").stdout
+    used("consent", "withdraw", "share_update", "--server", "practice")
+    again = used("join", "practice").stdout
+    assert "sent to" not in again
+    assert "not contributed" in again
+
+
+def test_the_status_reads_as_words(used):
+    told = used("status").stdout
+    for part in ("61 listens", "none: nothing may leave", "under your passphrase", "at least 50 devices", "none yet"):
+        assert part in told
+    assert "{" not in told
+
+
+def test_how_long_listens_are_kept_can_be_said(used):
+    assert "0 older ones" in used("keep", "900").stdout
+    assert json.loads(used("status", "--json").stdout)["retention_days"] == 900
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a terminal of POSIX")
+def test_on_a_terminal_the_passphrase_of_the_environment_is_taken_and_a_yes_is_asked_for(used):
+    import pty
+
+    def on_a_terminal(answer, *words):
+        master, slave = pty.openpty()
+        running = subprocess.Popen(
+            [sys.executable, "-m", "fedpersona", "device", *words],
+            cwd=used.folder,
+            env=used.environment,
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(slave)
+        os.write(master, answer)
+        told, asked = running.communicate(timeout=60)
+        os.close(master)
+        return running.returncode, told, asked
+
+    code, told, asked = on_a_terminal(b"", "status")
+    assert (code, "Passphrase" in asked) == (0, False)
+    code, told, asked = on_a_terminal(b"n\n", "consent", "grant", "share_update", "--server", "practice")
+    assert code == 2
+    assert "granted" not in told
+    code, told, asked = on_a_terminal(b"y\n", "consent", "grant", "share_update", "--server", "practice")
+    assert code == 0
+    assert "granted" in told

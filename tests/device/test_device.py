@@ -68,7 +68,6 @@ def test_without_consent_the_model_comes_and_nothing_goes(device):
         membership = joined(device)
         assert "not contributed" in membership.state
         assert server.wait(30)
-        joined(device)
     assert device.ledger.count("sent") == 0
     assert device.playlist().level is Level.SHARED
 
@@ -102,6 +101,31 @@ def test_a_withdrawal_stops_what_is_under_way_in_under_a_second(device):
         assert not membership.running
         held.set()
     assert len(device.ledger.contributions()) <= 1, "the round that was sent before, and none after"
+
+
+def test_a_withdrawal_before_the_visit_has_begun_ends_the_waiting_and_is_said(device):
+    from fedpersona.device.link import provide
+
+    class Endless(Scripted):
+        busy = True
+
+        def offer(self, seconds):
+            time.sleep(seconds)
+
+    device.consent.grant("share_update", server=SERVER)
+    with provide(SERVER, Endless):
+        threading.Timer(0.3, lambda: device.consent.withdraw("share_update", server=SERVER)).start()
+        started = time.perf_counter()
+        membership = device.join(SERVER, wait=20)
+        assert time.perf_counter() - started < 5
+    assert membership.state == "stopped"
+
+
+def test_what_is_no_policy_is_one_sentence(device):
+    with pytest.raises(ConfigError, match="dict"):
+        device.policy = {"least_cohort": 60}
+    with pytest.raises(ConfigError, match="idle"):
+        Conditions(idle="yes")
 
 
 def test_a_server_that_is_not_there_or_no_address_is_one_sentence(device):

@@ -249,7 +249,8 @@ def test_weaker_floors_read_as_what_they_are():
         largest_clip=None, largest_epsilon=8.0, allow_unmasked=True, least_hours_between=24.0, models=("ease",)
     )
     words = " ".join(floors(policy))
-    for part in ("as much as it likes", "Every round is refused", "the server can read it", "24 hours", "trained: ease."):
+    told = ("as much as it likes", "Every round is refused", "the server can read it", "24 hours", "trained: ease.")
+    for part in told:
         assert part in words
 
 
