@@ -114,10 +114,12 @@ def test_a_withdrawal_before_the_visit_has_begun_ends_the_waiting_and_is_said(de
 
     device.consent.grant("share_update", server=SERVER)
     with provide(SERVER, Endless):
-        threading.Timer(0.3, lambda: device.consent.withdraw("share_update", server=SERVER)).start()
+        withdrawing = threading.Timer(0.3, lambda: device.consent.withdraw("share_update", server=SERVER))
+        withdrawing.start()
         started = time.perf_counter()
         membership = device.join(SERVER, wait=20)
         assert time.perf_counter() - started < 5
+        withdrawing.join()
     assert membership.state == "stopped"
 
 
