@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fedpersona.errors import ConfigError, FedpersonaError, Stopped
+from fedpersona.errors import FedpersonaError, Stopped
 
-__all__ = ["Stop", "Worker", "repeating"]
+__all__ = ["Stop", "Worker"]
 
 _NICENESS = 10
-_LONGEST_PAUSE = 8  # times the usual one
 _LOG = logging.getLogger(__name__)
 
 
@@ -127,39 +125,6 @@ class Worker:
         with suppress(BaseException):
             (self._failed or _report)(error)
         _let_go(error)
-
-
-def repeating(work: Callable[[Stop], None], *, seconds: float, jitter: float = 0.1) -> Callable[[Stop], None]:
-    """Return work that is done again and again, so many seconds apart, until it is stopped.
-
-    An error of ours ends one turn, not the repetition; each in a row doubles the pause, up to eight times. Any other
-    error is a mistake in the work, and ends it.
-
-    Args:
-        work: what is done in a turn.
-        seconds: from the end of a turn to the next, above 0.
-        jitter: how much of a pause is left to chance, 0 to 1, so that devices do not come all at once.
-
-    Raises:
-        ConfigError: a number out of its range.
-    """
-    if not (0 < seconds < threading.TIMEOUT_MAX / 2 / _LONGEST_PAUSE and 0 <= jitter <= 1):
-        raise ConfigError(f"repeating every {seconds} seconds, jitter {jitter}: give more than 0, and 0 to 1")
-
-    def again(stop: Stop) -> None:
-        pause = seconds
-        while not stop.wished:
-            try:
-                work(stop)
-                pause = seconds
-            except Stopped:
-                raise
-            except FedpersonaError as error:
-                _report(error)
-                pause = min(pause * 2, seconds * _LONGEST_PAUSE)
-            stop.wait(pause * (1 + random.uniform(-jitter, jitter)))  # noqa: S311 - spreads load, hides nothing
-
-    return again
 
 
 def _report(error: BaseException) -> None:

@@ -20,7 +20,6 @@ __all__ = ["Clock"]
 
 _ROW = "clock"
 _TOLERANCE = 600  # seconds that a clock may be set back without a word: networks correct clocks by less
-_AHEAD = 30 * 86_400
 _KEEP_EVERY = 300
 _SETTLED_DAYS = 7
 _NEXT_DAY = 20 * 3600
@@ -58,8 +57,6 @@ class Clock:
         self._store = store
         self._time = time
         self._known = _Sightings()
-        self.jumped_ahead = False
-        """Whether the clock was found more than 30 days after the time last seen: after a long sleep, or by mistake."""
 
     def now(self) -> int:
         """Return the time, never before the latest that was seen on this device.
@@ -127,8 +124,6 @@ class Clock:
         if kept.high >= _LATEST:  # an earlier version believed that: set it back for good
             kept = _Sightings(era=kept.era + 1, settled=wall)
         before = self._known if (self._known.era, self._known.high) > (kept.era, kept.high) else kept
-        if before.high and wall > before.high + _AHEAD:
-            self.jumped_ahead = True
         self._known = _seen(before, wall)
         return kept, self._known
 

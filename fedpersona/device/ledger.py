@@ -119,14 +119,6 @@ class Ledger:
         entries = self._entries()
         return Tail(entries[max(0, len(entries) - n) :])
 
-    def sent_between(self, start: int, end: int) -> tuple[LedgerEntry, ...]:
-        """Return what left, or may have, from ``start`` to before ``end``, in Unix seconds."""
-        return tuple(entry for entry in self.contributions() if start <= entry.at < end)
-
-    def last_sent(self, server: str) -> LedgerEntry | None:
-        """Return the last that left for a server, or may have; None where nothing did."""
-        return next(reversed(self.contributions(server)), None)
-
     def contributions(self, server: str | None = None) -> tuple[LedgerEntry, ...]:
         """Return everything that left, or may have, oldest first; for one server or for all."""
         return tuple(entry for entry in self._entries() if entry.left and server in (None, entry.server))
@@ -134,18 +126,6 @@ class Ledger:
     def count(self, kind: Kind) -> int:
         """Return how many entries there are of a kind; of ``sent``, those that left or may have."""
         return sum(entry.kind == kind and (entry.left or kind != "sent") for entry in self._entries())
-
-    def epsilon_spent(self) -> float:
-        """Return the sum of ε over all rounds that claimed one, by basic composition.
-
-        Rounds that claimed nothing are not in it: :meth:`unlimited` counts them. In this version that is every round,
-        since a plan with an ε is refused (see :class:`fedpersona.device.policy.Policy`).
-        """
-        return sum(entry.epsilon for entry in self.contributions() if entry.epsilon is not None)
-
-    def unlimited(self) -> int:
-        """Return how many contributions were to rounds that claimed no differential privacy."""
-        return sum(entry.epsilon is None for entry in self.contributions())
 
     def rounds_within(self, seconds: int) -> int:
         """Return how many contributions left, or may have, in the last so many seconds, to all servers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 
@@ -85,7 +86,7 @@ class Membership:
                 continue
             self._say("visiting")
             self._say(self._outcome(stop), visited=True)
-            stop.wait(_NEXT_VISIT)
+            stop.wait(_NEXT_VISIT * random.uniform(0.9, 1.1))  # noqa: S311 - not all devices at once
 
     def _outcome(self, stop: Stop) -> str:
         try:

@@ -7,7 +7,17 @@ import re
 import unicodedata
 from datetime import UTC, datetime
 
-__all__ = ["EARLIEST", "LONGEST_NAME", "clean_name", "iso_time", "mbid", "number", "plausible_time", "spotify_track"]
+__all__ = [
+    "EARLIEST",
+    "LONGEST_NAME",
+    "clean_name",
+    "iso_time",
+    "mbid",
+    "number",
+    "plausible_time",
+    "played_seconds",
+    "spotify_track",
+]
 
 EARLIEST = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 """Unix seconds: before it, nobody recorded what they played; an older time is a clock that was not set."""
@@ -79,6 +89,13 @@ def number(value: object) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:  # an int of more than 308 digits
         return None
+
+
+def played_seconds(milliseconds: object) -> float | None:
+    """Read how long Spotify played something, in seconds; None where it is no number, below 0, or over 1,000 days."""
+    # Text is no number here: Spotify never writes one so.
+    found = None if isinstance(milliseconds, str) else number(milliseconds)
+    return found / 1000 if found is not None and 0 <= found <= 1000 * _DAY else None
 
 
 def iso_time(text: object) -> float | None:

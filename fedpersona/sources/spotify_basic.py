@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from fedpersona.sources.fields import iso_time, number
+from fedpersona.sources.fields import iso_time, played_seconds
 from fedpersona.sources.format import Skipped
 from fedpersona.sources.json_array import records
 from fedpersona.sources.listen import Listen
@@ -23,7 +23,6 @@ __all__ = ["SpotifyBasic"]
 
 _WANTED = ("endTime", "artistName", "trackName", "msPlayed")
 _KEYS = tuple(re.compile(rf'"{key}"\s*:') for key in _WANTED)
-_DAY = 86_400.0
 
 
 class SpotifyBasic:
@@ -50,16 +49,15 @@ class SpotifyBasic:
 
 
 def _listen(fields: dict[str, Any], place: str, now: float) -> Listen | Skipped:
-    milliseconds = fields.get("msPlayed")
-    length = None if isinstance(milliseconds, str) else number(milliseconds)
-    if length is None or not 0 <= length <= 1000 * _DAY:
+    seconds = played_seconds(fields.get("msPlayed"))
+    if seconds is None:
         return Skipped("no playing time that can be read", place)
     ended = iso_time(fields.get("endTime"))
     return checked(
         place,
         now=now,
-        played_at=None if ended is None else ended - length / 1000,
+        played_at=None if ended is None else ended - seconds,
         artist=fields.get("artistName"),
         title=fields.get("trackName"),
-        seconds=length / 1000,
+        seconds=seconds,
     )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from fedpersona.sources.fields import iso_time, number, spotify_track
+from fedpersona.sources.fields import iso_time, played_seconds, spotify_track
 from fedpersona.sources.format import Skipped
 from fedpersona.sources.json_array import records
 from fedpersona.sources.listen import Listen
@@ -27,7 +27,6 @@ _AUDIOBOOK = ("audiobook_uri", "audiobook_title")
 _WANTED = ("ts", "ms_played", _TITLE, _ARTIST, "spotify_track_uri", "incognito_mode", *_EPISODE, *_AUDIOBOOK)
 
 _KEYS = tuple(re.compile(rf'"{key}"\s*:') for key in ("ts", "ms_played", _TITLE))
-_DAY = 86_400.0
 
 
 class SpotifyExtended:
@@ -57,7 +56,7 @@ def _listen(fields: dict[str, Any], place: str, now: float) -> Listen | Skipped:
     other = _other(fields)
     if other is not None:
         return Skipped(other, place)
-    seconds = _seconds(fields.get("ms_played"))
+    seconds = played_seconds(fields.get("ms_played"))  # without it the start is unknown: only the end is told
     if seconds is None:
         return Skipped("no playing time that can be read", place)
     ended = iso_time(fields.get("ts"))
@@ -83,10 +82,3 @@ def _other(fields: dict[str, Any]) -> str | None:
     if any(fields.get(key) for key in _AUDIOBOOK):
         return "an audiobook"
     return "a video, or a track without a name"
-
-
-def _seconds(milliseconds: object) -> float | None:
-    """Read a length; without one the start is unknown, for only the end is told."""
-    # Text is no number here: Spotify never writes one so.
-    found = None if isinstance(milliseconds, str) else number(milliseconds)
-    return found / 1000 if found is not None and 0 <= found <= 1000 * _DAY else None

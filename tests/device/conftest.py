@@ -8,6 +8,7 @@ import pytest
 
 from fedpersona.device import conditions
 from fedpersona.device.device import Device
+from fedpersona.device.store import Store
 from tests.device.invented import listens
 
 
@@ -33,3 +34,11 @@ def device(tmp_path, no_keyring) -> Iterator[Device]:
     with Device.open(tmp_path / "device") as opened:
         opened.vault.add(listens())
         yield opened
+
+
+@pytest.fixture
+def store(tmp_path) -> Iterator[Store]:
+    """A store with nothing in it."""
+    opened = Store(tmp_path / "vault.db", bytes(32))
+    yield opened
+    opened.close()

@@ -12,8 +12,8 @@ import weakref
 
 import pytest
 
-from fedpersona.device.background import Stop, Worker, repeating
-from fedpersona.errors import ConfigError, DataError, Stopped
+from fedpersona.device.background import Stop, Worker
+from fedpersona.errors import DataError, Stopped
 
 PATIENCE = 10.0  # seconds: far more than anything here takes
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="a niceness for each thread is Linux's")
@@ -272,70 +272,3 @@ raise SystemExit(status or not worker.running or not worker.stop(5))
 
 
 # Again and again.
-
-
-@pytest.mark.parametrize(
-    ("seconds", "jitter"),
-    [(0, 0.1), (-1, 0.1), (float("nan"), 0.1), (float("inf"), 0.1), (1, -0.1), (1, 1.1), (1, float("nan"))],
-)
-def test_a_repetition_out_of_its_range_is_refused(seconds, jitter):
-    with pytest.raises(ConfigError, match="repeating"):
-        repeating(sleeps, seconds=seconds, jitter=jitter)
-
-
-class Watch(Stop):
-    """Notes the pauses instead of sleeping them, and wishes to stop after so many."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.pauses: list[float] = []
-        self.most = most
-
-    def wait(self, seconds: float) -> bool:
-        self.pauses.append(seconds)
-        if len(self.pauses) == self.most:
-            self.set()
-        return self.wished
-
-
-def test_errors_of_ours_lengthen_the_pause_up_to_eight_times_and_a_good_turn_ends_that():
-    stop = Watch(7)
-    turn = iter((1, 1, 1, 1, 1, 0, 1))
-
-    def work(_: Stop) -> None:
-        if next(turn):
-            raise DataError("not now")
-
-    repeating(work, seconds=10, jitter=0)(stop)
-    assert stop.pauses == [20, 40, 80, 80, 80, 10, 20]
-
-
-def test_pauses_are_left_to_chance_within_the_jitter():
-    stop = Watch(200)
-    repeating(lambda _: None, seconds=10, jitter=0.5)(stop)
-    assert all(5 <= pause <= 15 for pause in stop.pauses)
-    assert max(stop.pauses) - min(stop.pauses) > 5
-
-
-def test_a_mistake_in_the_work_ends_the_repetition():
-    with pytest.raises(KeyError):
-        repeating(raises(KeyError("x")), seconds=10)(Watch(3))
-
-
-def test_after_the_wish_to_stop_there_is_no_further_turn():
-    stop = Watch(1)
-    stop.set()
-    repeating(raises(KeyError("x")), seconds=10)(stop)
-    with pytest.raises(Stopped):
-        repeating(raises(Stopped("withdrawn")), seconds=10)(Stop())
-
-
-def test_a_repetition_in_the_background_is_stopped_in_under_a_second():
-    count: list[int] = []
-    worker = Worker(repeating(lambda _: count.append(1), seconds=0.001, jitter=0), "test")
-    worker.start()
-    begin = time.monotonic()
-    while len(count) < 3 and time.monotonic() - begin < PATIENCE:
-        time.sleep(0.001)
-    assert worker.stop() is True
-    assert len(count) >= 3

@@ -12,6 +12,7 @@ from fedpersona.device.consent_state import GPC_VARIABLE
 from fedpersona.device.notice import PURPOSES, Notice, notice
 from fedpersona.device.store import Store
 from fedpersona.errors import ChainBroken, ConfigError, ConsentMissing, DiskFull, UnknownName
+from tests.device.machine import Wall
 
 START = 1_790_000_000
 DAY = 86_400
@@ -20,24 +21,9 @@ OTHER = "https://other.example"
 SHARE = "share_update"
 
 
-class Wall:
-    def __init__(self) -> None:
-        self.at = START
-
-    def __call__(self) -> float:
-        return self.at
-
-
 @pytest.fixture
 def wall():
-    return Wall()
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "vault.db", bytes(32))
-    yield opened
-    opened.close()
+    return Wall(START)
 
 
 def consent_of(store, wall) -> Consent:

@@ -15,6 +15,7 @@ from fedpersona.device.keys import open_key
 from fedpersona.errors import DeviceClosed
 from fedpersona.sources.listen import Listen
 from tests.device.invented import MARK
+from tests.device.machine import Ring
 from tests.device.servers import SERVER, federation
 
 
@@ -93,24 +94,6 @@ def test_what_a_kill_in_the_middle_of_forgetting_left_can_be_forgotten(used, tmp
     (tmp_path / "device" / "key.json.new").write_text("half")
     assert forget_unopened(tmp_path / "device", lambda: None) is None
     assert not (tmp_path / "device").exists()
-
-
-class Ring:
-    """A keyring in memory."""
-
-    priority = 5
-
-    def __init__(self):
-        self.kept = {}
-
-    def get_password(self, service, username):
-        return self.kept.get((service, username))
-
-    def set_password(self, service, username, password):
-        self.kept[service, username] = password
-
-    def delete_password(self, service, username):
-        del self.kept[service, username]
 
 
 class Stubborn(Ring):

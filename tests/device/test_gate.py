@@ -27,8 +27,10 @@ from fedpersona.errors import (
 )
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.sources.listen import Listen
 from fedpersona.taste import Shared, create
 from fedpersona.wire.message import decode
+from tests.device.invented import MARK
 from tests.device.servers import MODEL, SERVER, Scripted, offer, plan, shared, spoilt, zeros
 
 
@@ -367,6 +369,21 @@ def test_what_is_sent_unmasked_is_the_clipped_update_in_fixed_point_to_the_bit(w
     words = decode(link.messages[0], plan_hash=asked.hash(), layout=layout, ring_bits=32)
     assert np.array_equal(words, expected)
     assert last(willing).norm == pytest.approx(2.0)
+
+
+def test_what_the_catalogue_does_not_know_changes_nothing_that_is_sent(willing):
+    willing.policy = Policy(allow_unmasked=True)
+    sent = []
+    for run in ("before", "after"):
+        link = Scripted()
+        asked = plan(masked=False, run=run)
+        go(willing, link, Offer(asked.encode(), shared()))
+        layout = MODEL.layout(starter.catalogue(), 1)
+        sent.append(decode(link.messages[0], plan_hash=asked.hash(), layout=layout, ring_bits=32))
+        at = willing.clock.now() - 500
+        willing.vault.add([Listen(at - 300 * n, MARK, f"A Song for Nobody {n}", (), 200) for n in range(50)])
+    assert willing.vault.count() == 110
+    assert np.array_equal(*sent)
 
 
 def test_the_message_has_the_same_length_and_no_zeros_whatever_was_played(willing):

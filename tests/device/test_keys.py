@@ -11,24 +11,7 @@ import pytest
 from fedpersona.device import key_file, keyrings, keys
 from fedpersona.device.keys import open_key
 from fedpersona.errors import ConfigError, DeviceClosed, DiskFull, KeyUnavailable, OutputError, VaultBusy, WrongKey
-
-
-class Ring:
-    """A keyring in memory."""
-
-    priority = 5.0
-
-    def __init__(self):
-        self.kept = {}
-
-    def get_password(self, service, username):
-        return self.kept.get((service, username))
-
-    def set_password(self, service, username, password):
-        self.kept[service, username] = password
-
-    def delete_password(self, service, username):
-        del self.kept[service, username]
+from tests.device.machine import Ring
 
 
 class Locked(Ring):

@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from fedpersona.device.policy import Policy
-from fedpersona.device.store import Store
 from fedpersona.errors import BelowFloor, VaultDamaged
 from fedpersona.taste import MODELS
 from fedpersona.wire.plan import Plan
@@ -45,13 +44,6 @@ def plan(**changes) -> Plan:
 
 def check(policy=None, asked=None, *, upload=1000, before=None):
     (policy or Policy()).check(asked or plan(), upload=upload, ledger=before or Before(), server=SERVER)
-
-
-@pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "vault.db", bytes(32))
-    yield opened
-    opened.close()
 
 
 def test_a_plan_at_every_floor_is_taken():
