@@ -22,20 +22,33 @@
     │   │   ├── VaultBusy          a vault that another process held for too long
     │   │   ├── DiskFull           no room to write; what was there before is whole
     │   │   └── ChainBroken        a ledger or consent entry that was changed, removed or moved
-    │   └── ServerUnreachable      no server answers at an address
+    │   ├── ServerUnreachable      no server answers at an address
+    │   │   └── ServerUntrusted    another certificate than the agreed one, a redirect, or no TLS
+    │   ├── EnrolmentRefused       an invitation or token that is unknown, used, expired or taken back
+    │   └── ServerError            what an operator's server keeps, or cannot start with
+    │       ├── UnsafeServer       a server that would speak without TLS off loopback
+    │       ├── PortTaken          an address that another program listens on
+    │       ├── ServerRunning      a state folder that another server works with
+    │       └── StateDamaged       a database or model file that is not what was written
     ├── Refusal                    the device's own no: nothing of its owner's was sent
     │   ├── ConsentMissing         the owner has not said yes, has said no, or must be asked again
     │   ├── BelowFloor             a plan that asks for less care than the owner's policy
     │   ├── PlanRefused            a plan, model or message that is not what it should be
+    │   │   ├── PlanForged         signed by another key than the operator's, or not at all
+    │   │   ├── PlanReplayed       a plan of a round that is over
+    │   │   ├── PlanExpired        a plan whose time has passed
+    │   │   └── OtherFederation    a plan for another federation than the one joined
     │   ├── RoundClosed            a round that the server gave up, or began without this device
     │   ├── ClockUnsure            a clock that jumped, so that nothing that counts time can be trusted
     │   └── Stopped                stopped half-way, by a withdrawal or by the app
     ├── WireError                  something that must not cross the wall, or does not fit
     │   ├── LayoutMismatch         an update that is not of the declared layout
+    │   ├── ParcelRefused          a message of another type, record, size or form than agreed
     │   ├── BoundExceeded          a contribution above its declared bound
     │   └── SumOverflow            a sum that could wrap around in its ring
     ├── RoundFailed                a round that may not release a sum
-    │   └── CohortTooSmall         fewer devices answered than the agreed minimum
+    │   ├── CohortTooSmall         fewer devices answered than the agreed minimum
+    │   └── DevicesLeft            devices left after the roster was closed; their masks stay in the sum
     └── NonFiniteScore             a model scored an item NaN or infinite
 """
 
@@ -58,25 +71,38 @@ __all__ = [
     "DataNotFound",
     "DeviceClosed",
     "DeviceError",
+    "DevicesLeft",
     "DiskFull",
+    "EnrolmentRefused",
     "FedpersonaError",
     "InputError",
     "KeyUnavailable",
     "LayoutMismatch",
     "NoKnownItem",
     "NonFiniteScore",
+    "OtherFederation",
     "OutputError",
+    "ParcelRefused",
+    "PlanExpired",
+    "PlanForged",
     "PlanRefused",
+    "PlanReplayed",
+    "PortTaken",
     "Refusal",
     "RoundClosed",
     "RoundFailed",
+    "ServerError",
+    "ServerRunning",
     "ServerUnreachable",
+    "ServerUntrusted",
     "SignatureInvalid",
     "SplitError",
+    "StateDamaged",
     "Stopped",
     "SumOverflow",
     "UnknownName",
     "UnsafeArchive",
+    "UnsafeServer",
     "VaultBusy",
     "VaultDamaged",
     "VaultTooNew",
@@ -200,6 +226,34 @@ class ServerUnreachable(InputError):
     """No server answers at an address."""
 
 
+class ServerUntrusted(ServerUnreachable):
+    """Something answers there, but not the agreed server: another certificate, a redirect, or no TLS."""
+
+
+class EnrolmentRefused(InputError):
+    """An invitation or token is unknown, used, expired or taken back."""
+
+
+class ServerError(InputError):
+    """What an operator's server keeps, or cannot start with."""
+
+
+class UnsafeServer(ServerError):
+    """The server would speak without TLS to other machines."""
+
+
+class PortTaken(ServerError):
+    """Another program listens on the address."""
+
+
+class ServerRunning(ServerError):
+    """Another server works with the same state folder."""
+
+
+class StateDamaged(ServerError):
+    """A database or model file is not what was written."""
+
+
 class Refusal(FedpersonaError):
     """The device's own no: nothing of its owner's was sent, and the ledger says why."""
 
@@ -214,6 +268,22 @@ class BelowFloor(Refusal):
 
 class PlanRefused(Refusal):
     """A plan, a shared model or a roster is not what it should be."""
+
+
+class PlanForged(PlanRefused):
+    """A plan or model that the operator's key did not sign."""
+
+
+class PlanReplayed(PlanRefused):
+    """A plan of a round that is over: each is answered once."""
+
+
+class PlanExpired(PlanRefused):
+    """A plan whose time has passed."""
+
+
+class OtherFederation(PlanRefused):
+    """A plan for another federation than the one this device joined."""
 
 
 class RoundClosed(Refusal):
@@ -234,6 +304,10 @@ class WireError(FedpersonaError):
 
 class LayoutMismatch(WireError):
     """An update that is not of the layout its model declared."""
+
+
+class ParcelRefused(WireError):
+    """A message of another type, record, size or form than agreed."""
 
 
 class BoundExceeded(WireError):
@@ -259,6 +333,17 @@ class CohortTooSmall(RoundFailed):
         self.round_number = round_number
         self.answered = answered
         self.minimum = minimum
+
+
+class DevicesLeft(RoundFailed):
+    """Devices left after the roster was closed: their masks cannot be taken out, so nothing is released."""
+
+    def __init__(self, round_number: int, missing: int, asked: int) -> None:
+        super().__init__(
+            f"round {round_number}: {missing} of {asked} devices left after the roster was closed; "
+            "their masks cannot be taken out, so nothing was released. The round is begun again."
+        )
+        self.missing = missing
 
 
 class NonFiniteScore(FedpersonaError):

@@ -31,6 +31,10 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "clip": (float, int, NoneType),
     "epsilon": (float, int, NoneType),
     "masked": (bool,),
+    "federation": (str,),
+    "serial": (int,),
+    "issued": (int,),
+    "expires": (int,),
 }
 
 
@@ -64,6 +68,14 @@ class Plan:
     """What the round costs a person in differential privacy; None where it promises none."""
     masked: bool = False
     """Whether the update is masked, so that only a sum can be read."""
+    federation: str = ""
+    """Which federation the round belongs to; a device answers those it joined only."""
+    serial: int = 0
+    """Rises with every plan that a server signs and is never used twice, so that no plan can be replayed."""
+    issued: int = 0
+    """When the server made it, Unix seconds."""
+    expires: int = 0
+    """When it may no longer be answered, Unix seconds; 0 where it does not expire (one process only)."""
 
     def __post_init__(self) -> None:
         if self.round_number < 1:
@@ -74,6 +86,9 @@ class Plan:
             raise ConfigError(f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}")
         if self.ring_bits not in (32, 64):
             raise ConfigError(f"sums are taken modulo 2^32 or 2^64, not 2^{self.ring_bits}")
+        for name in ("serial", "issued", "expires"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative")
         for name in ("clip", "epsilon"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
