@@ -196,7 +196,7 @@ class RoundsConfig(_Section):
     """How long devices have for one answer."""
     attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     """How often a round is tried before the training is given up."""
-    clip: Annotated[float | None, AfterValidator(lambda longest: longest or None), Field(ge=0)] = 64.0
+    clip: Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda longest: longest or None)] = 64.0
     """Longest update of a device; written as 0 it is None: no longest."""
     masked: bool = True
     """Whether only sums can be read."""
