@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from fedpersona.aggregation.superlink import SuperLink
 from fedpersona.errors import ConfigError, DataError, DataNotFound, UnsafeServer
 from fedpersona.taste.model import TasteModel
 from fedpersona.taste.registry import create
@@ -270,6 +271,33 @@ class ServerConfig(BaseSettings):
     def file(self) -> Path:
         """The file it was read from, absolute."""
         return self._file
+
+    @property
+    def database(self) -> Path:
+        """The server's own database."""
+        return self.server.state / "fedpersona.db"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models and checkpoints."""
+        return self.server.state / "models"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.server.state / "logs"
+
+    def superlink(self) -> SuperLink:
+        """Return where the SuperLink listens and keeps its state."""
+        server = self.server
+        return SuperLink(
+            port=server.superlink_port,
+            certificate=server.superlink_certificate,
+            key=server.superlink_key,
+            authority=server.superlink_authority,
+            database=server.state / "superlink.db",
+            home=server.state / "flower",
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> ServerConfig:
