@@ -189,6 +189,11 @@ class Https:
             self._busy.add(call)
             return self._idle.pop() if self._idle else Lane(self._context)
 
+    def _cut(self, call: _Call, lane: Lane | None) -> None:
+        with self._lock:
+            if lane is not None and call in self._busy:  # else it may be another call's by now
+                lane.give_up()
+
     def _give_lane_back(self, call: _Call, lane: Lane, *, whole: bool) -> None:
         with self._lock:
             self._busy.discard(call)
@@ -232,8 +237,7 @@ class _Call:
 
     def give_up(self) -> None:
         """Cut the connection, which wakes the thread; it closes everything and ends."""
-        if self._lane is not None:
-            self._lane.give_up()
+        self._owner._cut(self, self._lane)
 
     def _run(self) -> None:
         assert self._lane is not None  # noqa: S101 - set by start()
