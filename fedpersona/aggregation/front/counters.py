@@ -13,7 +13,10 @@ REQUESTS = Counter(
     "fedpersona_front_requests", "Requests answered, by path and status.", ["path", "status"], registry=METRICS
 )
 BYTES = Counter(
-    "fedpersona_front_bytes", "Bytes of bodies, by path and direction (in, out).", ["path", "direction"], registry=METRICS
+    "fedpersona_front_bytes",
+    "Bytes of bodies, by path and direction (in, out).",
+    ["path", "direction"],
+    registry=METRICS,
 )
 REFUSED = Counter("fedpersona_front_refused", "What the front turned away, by reason.", ["reason"], registry=METRICS)
 CONNECTIONS = Gauge("fedpersona_front_connections", "Connections that are open, TLS agreed.", registry=METRICS)

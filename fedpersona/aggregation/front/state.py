@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from fedpersona.aggregation.config import ServerConfig
     from fedpersona.aggregation.database import Database
     from fedpersona.aggregation.front.watch import Watch
@@ -29,3 +31,4 @@ class Server:
     trainings: Trainings
     watch: Watch
     """What of it is kept in memory, so that a request needs no look into the database."""
+    log: FilteringBoundLogger

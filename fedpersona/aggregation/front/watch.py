@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from fedpersona.errors import FedpersonaError, StateDamaged
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from fedpersona.aggregation.journal import Journal
     from fedpersona.aggregation.registry import Registry
     from fedpersona.aggregation.roster import Roster
@@ -26,8 +26,6 @@ LOOK_SECONDS = 0.2
 """So often it is looked whether the database changed: a revocation acts within this time."""
 STALE_SECONDS = 5.0
 """A picture that could not be confirmed for so long lets no device through."""
-
-_log = structlog.get_logger("fedpersona.front")
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,10 @@ class Picture:
     """Flower keys (PEM) of those that were revoked."""
     bell: int = 0
     state: str = "idle"
-    words: str = ""
     release: int | None = None
     """Version of the promoted model."""
+    release_tag: str | None = None
+    """SHA-256 of its signed file."""
 
     @property
     def busy(self) -> bool:
@@ -61,10 +60,14 @@ class Watch:
         roster: who is enrolled.
         journal: the bell and the state in words.
         registry: the promoted model.
+        log: is told when the state cannot be read.
     """
 
-    def __init__(self, path: Path, roster: Roster, journal: Journal, registry: Registry) -> None:
+    def __init__(
+        self, path: Path, roster: Roster, journal: Journal, registry: Registry, log: FilteringBoundLogger
+    ) -> None:
         self._path = path
+        self._log = log
         self._roster = roster
         self._journal = journal
         self._registry = registry
@@ -110,7 +113,8 @@ class Watch:
         try:
             while self.picture.bell == after and not self._over and (left := deadline - time.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._rang.wait(), left)
+                    async with asyncio.timeout(left):
+                        await self._rang.wait()
         finally:
             self._waiting -= 1
 
@@ -145,7 +149,7 @@ class Watch:
                 failed = False
             except FedpersonaError as error:
                 if not failed:
-                    _log.error("state unreadable", problem=str(error))
+                    self._log.error("state.unreadable", problem=str(error))
                 failed = True
 
     def _wake(self) -> None:
@@ -162,14 +166,14 @@ class Watch:
             return None
         devices = self._roster.devices()
         promoted = self._registry.promoted()
-        state, words = self._journal.state()
+        condition = self._journal.state()
         picture = Picture(
             allowed=frozenset(device.flower_key for device in devices if device.revoked_at is None),
             revoked=frozenset(device.flower_key for device in devices if device.revoked_at is not None),
             bell=self._journal.bell(),
-            state=state,
-            words=words,
-            release=None if promoted is None else promoted.version,
+            state=condition.state,
+            release=None if promoted is None else promoted.number,
+            release_tag=self._registry.release_tag(),
         )
         self._version = version
         return picture
