@@ -1,0 +1,139 @@
+"""What the transparency page says, sentence by sentence, each made from the configuration it must be true of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedpersona.aggregation.config import RoundsConfig, ScheduleConfig
+from fedpersona.aggregation.journal import RoundRecord
+from fedpersona.aggregation.pages import counted
+
+__all__ = [
+    "asked",
+    "could_learn",
+    "how_often",
+    "learns",
+    "leaving",
+    "masked_or_not",
+    "never_leaves",
+    "round_in_words",
+    "taking_part",
+]
+
+_LEARNS: Mapping[str, str] = {
+    "popularity": "how many devices play each item",
+    "subspace": "the main directions of everyone’s taste: for each item of the catalogue, a few numbers that say which "
+    "other music the same people play",
+    "ease": "for each pair of well-known items, how far liking one speaks for the other",
+    "ials": "for each item of the catalogue, a few numbers that say which other music the same people play",
+}
+
+
+def learns(model: str) -> str:
+    """Return what a taste model learns, to follow "It learns"; empty for a model that is not ours."""
+    return _LEARNS.get(model, "")
+
+
+def asked(rounds: RoundsConfig) -> tuple[str, ...]:
+    """Return what a device that takes part sends."""
+    clip = (
+        "No limit is set to how much one device may weigh."
+        if rounds.clip is None
+        else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most, so that no one device weighs "
+        "much."
+    )
+    masked = (
+        "It is masked: to the server each number in it is as likely as any other."
+        if rounds.masked
+        else "It is not masked: the server can read it."
+    )
+    return (
+        "For each round, one list of numbers that the device works out by itself, as long for everyone, whatever was "
+        "played.",
+        clip,
+        masked,
+        "Once, two public keys that it made for this server alone, so that nobody else can answer for it.",
+    )
+
+
+def never_leaves() -> tuple[str, ...]:
+    """Return what a device that takes part keeps."""
+    return (
+        "What was played, and when: the listening history.",
+        "Its owner’s own taste, as the device has worked it out.",
+        "The weekly playlist, which the device makes by itself.",
+        "The private keys. The owner’s name is never asked for.",
+    )
+
+
+def masked_or_not(masked: bool) -> str:
+    """Return what masks come to here."""
+    if masked:
+        return "On: the server reads the sum of a round, and no single list."
+    return "Off: the server can read each list. A device takes part only where its owner has allowed that."
+
+
+def how_often(schedule: ScheduleConfig) -> str:
+    """Return when devices are asked."""
+    if schedule.kind == "one-shot":
+        return "The model is learned once, in a few rounds; then no device is asked again."
+    often = "every day" if schedule.every_days == 1 else f"every {schedule.every_days:g} days"
+    sooner = (
+        ""
+        if schedule.new_devices is None
+        else f", or sooner, once {counted(schedule.new_devices, 'new device')} joined"
+    )
+    return f"The model is learned anew {often}{sooner}, each time in a few rounds."
+
+
+def round_in_words(one: RoundRecord) -> str:
+    """Return what came of a round, as a sentence."""
+    if one.outcome is None:
+        return f"Round {one.round_number} of training {one.training} is being held."
+    if one.outcome == "completed":
+        return (
+            f"Round {one.round_number} of training {one.training} added up the lists of "
+            f"{counted(one.answered, 'device')}."
+        )
+    why = "too few devices answered" if one.outcome == "too few" else "it was broken off"
+    return f"Round {one.round_number} of training {one.training} released nothing: {why}."
+
+
+def taking_part(contact: str) -> tuple[str, ...]:
+    """Return how a device joins, step by step."""
+    whom = f"Ask for an invitation: {contact}." if contact else "Ask whoever runs this for an invitation."
+    return (
+        f"{whom} Each lets one device in, once.",
+        "Give it to fedpersona, or to an app that uses it. The device makes its keys and pins this server’s.",
+        "Read the notice, and say yes. Until then nothing of yours is sent; the shared model you have either way.",
+    )
+
+
+def leaving(contact: str) -> tuple[str, ...]:
+    """Return how a device leaves, and what stays."""
+    whom = f" ({contact})" if contact else ""
+    return (
+        "Say no on your device. It takes effect at once: a round under way is stopped there, and your playlists go on "
+        "without it.",
+        f"Whoever runs this{whom} can also strike a device off the list; it is refused from that moment.",
+        "What was added to a sum cannot be taken out again: nobody can tell any more which part of it was yours.",
+    )
+
+
+def could_learn(rounds: RoundsConfig) -> tuple[str, ...]:
+    """Return what a server with this configuration could still learn, and what it does not promise."""
+    masks = (
+        "Masks hold against a server that keeps to the protocol. One that invents the other devices of a round could "
+        "take the masks off, and read a list."
+        if rounds.masked
+        else "Each list of numbers, as it is, and from it much of what its owner plays."
+    )
+    return (
+        "That a device takes part, when, and from which network address.",
+        masks,
+        f"What all devices of a round play, taken together. With no more than {counted(rounds.min_count, 'device')} in "
+        "a sum, a rare item in it can still be one person’s.",
+        "No noise is added to a sum, so there is no differential privacy yet: no bound is promised on what a sum tells "
+        "of one person.",
+        "A device cannot check how long a server keeps what it received.",
+    )
