@@ -154,7 +154,13 @@ def headline(entry: LedgerEntry) -> str:
             "delivered": "Sent",
             "destroyed": "Destroyed, not sent",
         }.get(str(entry.outcome), "May have left")
-    return {"refused": "Refused", "received": "Fetched", "exported": "Exported", "imported": "Imported"}[entry.kind]
+    return {
+        "refused": "Refused",
+        "received": "Fetched",
+        "exported": "Exported",
+        "imported": "Imported",
+        "enrolling": "Asked for a place",
+    }[entry.kind]
 
 
 def facts(entry: LedgerEntry) -> list[tuple[str, str]]:

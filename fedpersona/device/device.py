@@ -16,22 +16,25 @@ from fedpersona.device.chain import Chain, signing_key
 from fedpersona.device.clock import Clock
 from fedpersona.device.conditions import Conditions, current_probe
 from fedpersona.device.consent import Consent
+from fedpersona.device.enrolment import Enrolments, Identity
 from fedpersona.device.folder import DATABASE, named_folder
 from fedpersona.device.forgetting import forget_folder
 from fedpersona.device.keys import Key, open_key
 from fedpersona.device.ledger import Ledger
-from fedpersona.device.link import check_known, connect
+from fedpersona.device.link import is_provided, provided
 from fedpersona.device.membership import Membership
 from fedpersona.device.playlist import WeeklyConfig
 from fedpersona.device.shelf import Shelf
 from fedpersona.device.store import Store
 from fedpersona.device.vault import Vault
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
-from fedpersona.errors import ChainBroken, ConfigError, NoKnownItem
+from fedpersona.errors import ChainBroken, ConfigError, NoKnownItem, ServerUnreachable
 from fedpersona.plays import Plays
 
 if TYPE_CHECKING:
+    from fedpersona.device.link import Link
     from fedpersona.device.policy import Policy
+    from fedpersona.wire.invitation import Invitation
 
 __all__ = ["Device"]
 
@@ -50,6 +53,8 @@ class Device:
     """What left, what was refused, and why."""
     shelf: Shelf
     """The public catalogue and shared model in use."""
+    enrolments: Enrolments
+    """The servers known by invitation, and this device's place with each."""
 
     def __init__(self, folder: Path, key: Key, *, clock: Callable[[], float], zone: tzinfo | None) -> None:
         self.folder = folder
@@ -68,6 +73,7 @@ class Device:
         self.consent = Consent(self._store, Chain(self._store, "consent", signer), self.clock)
         self.ledger = Ledger(self._store, Chain(self._store, "ledger", signer), self.clock)
         self.shelf = Shelf(self._store)
+        self.enrolments = Enrolments(self._store, self.ledger)
         self._weekly = Weekly(self._store, self.vault, self.shelf, self.clock, zone)
         self._memberships: list[Membership] = []
         self.consent.on_withdraw(self._heed_no)
@@ -153,6 +159,25 @@ class Device:
         """
         return self._weekly.playlist(config)
 
+    def enrol(self, invitation: str | Invitation) -> Identity:
+        """Take up an operator's invitation; ``join`` reaches the server from then on. Nothing of the history is sent.
+
+        The server gets two public keys that were made for it alone, and the invitation's token. Where its answer is
+        lost, take the same invitation up again. One without a token only makes the server known, and asks nothing.
+
+        Raises:
+            EnrolmentRefused: it is no invitation, or the server does not take it.
+            SignatureInvalid: another operator's key is pinned for this address; nothing was sent or changed.
+            ServerUntrusted: something else than the invitation's server answers.
+            ServerUnreachable: no whole answer came.
+        """
+        return self.enrolments.enrol(invitation)
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """What this device is to each server it knows by invitation."""
+        return self.enrolments.all()
+
     def join(
         self,
         server: str,
@@ -163,8 +188,8 @@ class Device:
     ) -> Membership:
         """Take part in a server's federation, in the background, whenever the conditions are met.
 
-        Without consent to ``share_update`` it takes the public model and sends nothing of the owner's. Nothing
-        that goes wrong in the background is raised: see :attr:`Membership.state` and the ledger.
+        Without consent to ``share_update`` it takes the public model and sends nothing of the owner's. A server on
+        the network has to be known by an invitation first: see :meth:`enrol`. Nothing that goes wrong in the background is raised: see :attr:`Membership.state` and the ledger.
 
         Args:
             server: the address.
@@ -174,33 +199,56 @@ class Device:
 
         Raises:
             ConfigError: the address is none.
-            ServerUnreachable: no server answers there.
+            ServerUnreachable: no invitation to this server was taken up.
         """
         from fedpersona.device.gate import Gate
         from fedpersona.device.visit import visit
 
         address = normalised(server)
-        check_known(address)
+        self._check_known(address)
         conditions = when or Conditions()
         gate = Gate(self.vault, self.consent, lambda: self.policy, self.ledger, self.clock)
 
         def one_visit(stop: Stop) -> str:
-            return visit(
-                address,
-                connect(address),
-                gate=gate,
-                shelf=self.shelf,
-                ledger=self.ledger,
-                stop=stop,
-                key=key,
-                unmet=lambda: conditions.unmet(current_probe().look()),
-            )
+            link = self._way(address, stop)
+            try:
+                return visit(
+                    address,
+                    link,
+                    gate=gate,
+                    shelf=self.shelf,
+                    ledger=self.ledger,
+                    stop=stop,
+                    key=key,
+                    unmet=lambda: conditions.unmet(current_probe().look()),
+                )
+            finally:
+                membership.rest = link.rest
 
         membership = Membership(address, one_visit, conditions)
         self._memberships.append(membership)
         membership.start()
         membership.wait(wait)
         return membership
+
+    def _check_known(self, address: str) -> None:
+        if not is_provided(address) and self.enrolments.identity(address) is None:
+            raise ServerUnreachable(
+                f"{address}: this device knows no such server: take up an invitation of its operator's with "
+                "'fedpersona device enrol' ('fedpersona device join practice' needs none)"
+            )
+
+    def _way(self, address: str, stop: Stop) -> Link:
+        """Return the way to a server of this process, or over the network to one that the device is enrolled with."""
+        link = provided(address)
+        if link is not None:
+            return link
+        from fedpersona.device.network_link import NetworkLink
+
+        self._check_known(address)
+        identity = self.enrolments.identity(address)
+        assert identity is not None  # noqa: S101 - checked in the line before
+        return NetworkLink(identity, self.enrolments, stop)
 
     def leave(self, server: str) -> None:
         """Stop taking part in a server's federation. Consents stay as they are."""
@@ -265,6 +313,7 @@ class Device:
             "consents.json": self.consent.records(),
             "ledger.json": self.ledger.export(),
             "playlists.json": self._weekly.export(),
+            "enrolments.json": self.enrolments.export(),
             "status.json": dict(self.status()),
         }
 

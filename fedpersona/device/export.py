@@ -27,6 +27,7 @@ listens.jsonl    every listen, one a line: when it began (Unix seconds, UTC), ar
 consents.json    every yes and no, as records after ISO/IEC TS 27560, in order, with hashes and signatures
 ledger.json      everything that left or was refused, in order, with hashes and signatures
 playlists.json   the weekly lists that are remembered
+enrolments.json  the servers this device has a place with, and its public keys there; no private key
 status.json      numbers and settings
 
 Nothing here was sent anywhere by making this file. It is not encrypted: keep it where only you can read it.

@@ -100,6 +100,20 @@ class Ledger:
         with self._store.writing() as cursor:
             return self._write(cursor, "received", server=server, what=plain(what), size=size)
 
+    def enrolling(self, *, server: str, federation: str) -> LedgerEntry:
+        """Write down, on disk, that this device is about to ask for a place in a federation. Only then may it.
+
+        Args:
+            server: the normalised address.
+            federation: its name.
+
+        Raises:
+            ChainBroken: the ledger is not what this device signed; nothing may be sent.
+        """
+        with self._store.writing() as cursor:
+            what = f"with two public keys made for '{federation}' and the invitation's token, nothing of the history"
+            return self._write(cursor, "enrolling", server=server, what=plain(what))
+
     def exported(self, *, what: str) -> LedgerEntry | None:
         """Write down that the owner took a copy out. A broken ledger takes no entry, and does not keep them from it."""
         return self._noted("exported", what)

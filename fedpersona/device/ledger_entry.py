@@ -12,7 +12,7 @@ from fedpersona.wire.layout import Layout
 
 __all__ = ["FOLLOW_UPS", "Kind", "LedgerEntry", "Outcome", "Tail", "folded", "plain", "size_words", "update_words"]
 
-Kind: TypeAlias = Literal["sent", "refused", "received", "exported", "imported"]
+Kind: TypeAlias = Literal["sent", "refused", "received", "exported", "imported", "enrolling"]
 Outcome: TypeAlias = Literal["delivered", "destroyed", "unknown"]
 
 FOLLOW_UPS = ("delivered", "destroyed")
@@ -75,6 +75,8 @@ class LedgerEntry:
         if self.kind == "refused":
             about = "" if self.round_number is None else f" round {self.round_number} ({self.model}) of"
             return f"refused{about} {self.server}: {self.reason}"
+        if self.kind == "enrolling":
+            return f"asked {self.server} to enrol this device, {self.what}"
         size = "" if self.size is None else f", {size_words(self.size)}"
         source = "" if self.server is None else f" from {self.server}"
         return f"{self.kind}{source}: {self.what}{size}"

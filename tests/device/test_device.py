@@ -298,7 +298,8 @@ def test_an_export_holds_everything_and_is_the_owners_alone(device, tmp_path):
     assert target.stat().st_mode & 0o077 == 0
     with zipfile.ZipFile(target) as archive:
         assert set(archive.namelist()) == {
-            "README.txt", "listens.jsonl", "consents.json", "ledger.json", "playlists.json", "status.json",
+            "README.txt", "listens.jsonl", "consents.json", "ledger.json", "playlists.json",
+            "enrolments.json", "status.json",
         }  # fmt: skip
         lines = [json.loads(line) for line in archive.read("listens.jsonl").splitlines()]
         assert len(lines) == 60

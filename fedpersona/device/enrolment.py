@@ -1,0 +1,279 @@
+"""Enrolling with a server: keys made here, one request that tells nothing of the history, and what is kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+from fedpersona.device.address import normalised
+from fedpersona.device.enrolment_request import placed, request
+from fedpersona.device.https import Answer, Https
+from fedpersona.device.identity import Identity
+from fedpersona.device.ledger import Ledger
+from fedpersona.device.store import Cursor, Store
+from fedpersona.errors import (
+    ConfigError,
+    EnrolmentRefused,
+    PlanReplayed,
+    ServerUntrusted,
+    SignatureInvalid,
+)
+from fedpersona.wire.invitation import Invitation
+
+__all__ = ["Enrolments", "Identity"]
+
+_LARGEST_ANSWER = 4096
+_SECONDS = 30.0
+_LARGEST_NUMBER = 2**63 - 1
+
+# Rows of the table `file`. What is being enrolled has a row of its own, so that a lost answer is asked for again with
+# the same keys, and a refusal leaves what there was.
+_KNOWN = "enrolment of "
+_PENDING = "enrolling with "
+_USED = "token for "  # SHA-256 of the one that `enrolling with` or `enrolment of` belongs to
+_SERIAL = "highest serial of "
+_ISSUED = "newest release of "
+
+
+class _Way(Protocol):
+    """What is needed of :class:`~fedpersona.device.https.Https`."""
+
+    def post(self, path: str, body: bytes, *, most: int, media: str, seconds: float) -> Answer: ...
+
+    def close(self) -> None: ...
+
+
+class Enrolments:
+    """The servers that this device knows by invitation, and its place with each.
+
+    Args:
+        store: of the device.
+        ledger: where it is written down that keys are about to be sent.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    def __repr__(self) -> str:
+        return f"Enrolments({len(self.all())})"
+
+    # -- enrolling --
+
+    def enrol(
+        self,
+        invitation: str | Invitation,
+        https_factory: Callable[[str, bytes | None], _Way] = Https,
+    ) -> Identity:
+        """Take up an invitation and return what this device is to the server now.
+
+        The private keys are on disk before the server is asked: where its answer is lost, or this program killed, the
+        same invitation is simply taken up again and gives the same place. One with a token that was answered before
+        asks nothing. One without a token asks nothing either: the device can fetch what is public from then on. Both
+        bring a new authority along, where the operator changed it. Another token gives another place, with new keys.
+
+        Args:
+            invitation: what the operator gave.
+            https_factory: makes the way to an address, checked against an authority.
+
+        Raises:
+            EnrolmentRefused: it is no invitation, or the server does not take it (any more).
+            SignatureInvalid: another operator's key is pinned for this address; nothing was sent or changed.
+            ServerUntrusted: another server answers, or one of another federation.
+            ServerUnreachable: no whole answer came: take the invitation up again.
+            ChainBroken: the ledger is not what this device signed; nothing is sent.
+        """
+        invited = Invitation.parse(invitation) if isinstance(invitation, str) else invitation
+        begun, token_hash = _begun(invited)
+        ready = self._prepare(begun, token_hash)
+        if ready is not None:
+            return ready
+        with closing(https_factory(begun.server, begun.authority)) as way:
+            pending = self._write_down(begun)
+            body = request(pending, invited.token)
+            try:
+                answer = way.post("/v1/enrol", body, most=_LARGEST_ANSWER, media="application/json", seconds=_SECONDS)
+                place = placed(pending, answer)
+            except ServerUntrusted as error:
+                self._ledger.refused(server=begun.server, purpose="enrolment", reason=str(error))
+                raise
+        return self._finish(place, token_hash, len(answer.body))
+
+    def _prepare(self, begun: Identity, token_hash: bytes) -> Identity | None:
+        """Put keys on disk; return what is known already if the server need not be asked."""
+        with self._store.writing() as cursor:
+            _check_pin(cursor, begun)
+            known = _identity(cursor, _KNOWN, begun.server)
+            same = known is not None and (known.federation, known.operator) == (begun.federation, begun.operator)
+            if known is not None and known.enrolled and not same and not token_hash:
+                raise EnrolmentRefused(
+                    f"{begun.server}: this device is enrolled there with '{known.federation}', and the invitation is "
+                    f"for '{begun.federation}': forget this server first if it is another one now"
+                )
+            if not token_hash or (same and token_hash == _row(cursor, _USED, begun.server)):
+                kept = replace(known, authority=begun.authority) if known is not None and same else begun
+                _keep(cursor, _KNOWN, begun.server, kept.packed())
+                _pin(cursor, begun)
+                return kept
+            pending = _identity(cursor, _PENDING, begun.server)
+            if (
+                pending is None
+                or _row(cursor, _PENDING + _USED, begun.server) != token_hash
+                or (pending.federation, pending.operator) != (begun.federation, begun.operator)
+            ):
+                pending = begun.with_keys()
+            _keep(cursor, _PENDING, begun.server, replace(pending, authority=begun.authority).packed())
+            _keep(cursor, _PENDING + _USED, begun.server, token_hash)
+        return None
+
+    def _write_down(self, begun: Identity) -> Identity:
+        """Note in the ledger what is about to leave, and return the keys it is about."""
+        with self._store.writing() as cursor:
+            pending = _identity(cursor, _PENDING, begun.server)
+            if pending is None:  # the owner forgot this server a moment ago
+                raise EnrolmentRefused(f"{begun.server}: was forgotten while this device enrolled: enrol again")
+            self._ledger.enrolling(server=begun.server, federation=begun.federation)
+        return pending
+
+    def _finish(self, place: Identity, token_hash: bytes, size: int) -> Identity:
+        with self._store.writing() as cursor:
+            _check_pin(cursor, place)
+            _pin(cursor, place)
+            _keep(cursor, _KNOWN, place.server, place.packed())
+            _keep(cursor, _USED, place.server, token_hash)
+            _remove(cursor, place.server, (_PENDING, _PENDING + _USED))
+            self._ledger.received(
+                server=place.server, what=f"a place in '{place.federation}', as device {place.device}", size=size
+            )
+        return place
+
+    # -- what is known --
+
+    def identity(self, server: str) -> Identity | None:
+        """Return what this device is to a server; None where no invitation of it was taken up."""
+        address = normalised(server)
+        with self._store.reading() as cursor:
+            return _identity(cursor, _KNOWN, address)
+
+    def all(self) -> tuple[Identity, ...]:
+        """Return every server that is known by invitation, by address."""
+        with self._store.reading() as cursor:
+            rows = cursor.execute(
+                "SELECT name, body FROM file WHERE substr(name, 1, ?) = ? ORDER BY name", (len(_KNOWN), _KNOWN)
+            ).fetchall()
+        return tuple(Identity.unpacked(bytes(body), name.removeprefix(_KNOWN)) for name, body in rows)
+
+    def forget(self, server: str) -> bool:
+        """Delete the keys made for a server and the pin of its operator's key; tell whether there was anything.
+
+        Serials that were answered stay known with the operator's key they belong to: enrolling again does not make an
+        old plan new.
+        """
+        address = normalised(server)
+        with self._store.writing() as cursor:
+            names = (_KNOWN, _PENDING, _USED, _PENDING + _USED, "key of ", "issued by ")
+            found = _remove(cursor, address, names)
+        self._store.erase_deleted()
+        return found
+
+    # -- what is answered once --
+
+    def last_serial(self, server: str) -> int:
+        """Return the highest serial that was accepted from a server, 0 before the first."""
+        return self._highest(_SERIAL, server)
+
+    def accept_serial(self, server: str, serial: int) -> None:
+        """Take note, on disk, that a plan of this serial is taken up. Inside another transaction it is a part of it.
+
+        Raises:
+            PlanReplayed: it is not above all that came before.
+        """
+        self._raise_to(_SERIAL, server, serial, 1, "the server's plan is one of a round that is over: not answered")
+
+    def last_issue(self, server: str) -> int:
+        """Return when the newest accepted model of a server was promoted (Unix seconds), 0 before the first."""
+        return self._highest(_ISSUED, server)
+
+    def accept_issue(self, server: str, issued: int) -> None:
+        """Take note that a model promoted then (Unix seconds) is taken; the same one may come again.
+
+        Raises:
+            PlanReplayed: a newer one was taken before.
+        """
+        self._raise_to(_ISSUED, server, issued, 0, "the server's model is older than the one this device has: not used")
+
+    def _highest(self, row: str, server: str) -> int:
+        address = normalised(server)
+        with self._store.reading() as cursor:
+            return int(_row(cursor, row + _key_name(cursor, address), address) or 0)
+
+    def _raise_to(self, row: str, server: str, number: int, step: int, words: str) -> None:
+        if type(number) is not int or not 0 <= number <= _LARGEST_NUMBER:
+            raise PlanReplayed(f"{words} (its number is none)")
+        address = normalised(server)
+        with self._store.writing() as cursor:
+            name = row + _key_name(cursor, address)
+            before = _row(cursor, name, address)
+            if before is not None and number < int(before) + step:
+                raise PlanReplayed(words)
+            _keep(cursor, name, address, str(number).encode())
+
+    def export(self) -> list[dict[str, Any]]:
+        """Return with whom this device is enrolled, JSON-native; no private key."""
+        return [
+            one.public() | {"last_serial": self.last_serial(one.server), "newest_release": self.last_issue(one.server)}
+            for one in self.all()
+        ]
+
+
+def _begun(invitation: Invitation) -> tuple[Identity, bytes]:
+    """Return what an invitation says, and SHA-256 of its token; nothing for one without."""
+    try:
+        server = normalised(invitation.address)
+    except ConfigError as error:
+        raise EnrolmentRefused(f"the invitation is of no use: {error}") from None
+    if not server.startswith("https://"):
+        raise EnrolmentRefused("the invitation is of no use: its server does not speak https://")
+    token_hash = hashlib.sha256(invitation.token.encode()).digest() if invitation.token else b""
+    return Identity(server, invitation.federation, invitation.operator, invitation.authority), token_hash
+
+
+def _check_pin(cursor: Cursor, one: Identity) -> None:
+    pinned = _row(cursor, "key of ", one.server)
+    if pinned is not None and pinned != one.operator:
+        raise SignatureInvalid(
+            f"{one.server}: the invitation names another operator's key than the one this device has pinned; nothing "
+            "was sent. If the operator says that the key was changed, forget this server first"
+        )
+
+
+def _pin(cursor: Cursor, one: Identity) -> None:
+    _keep(cursor, "key of ", one.server, one.operator)  # the row that the shelf looks at, too
+
+
+def _key_name(cursor: Cursor, server: str) -> str:
+    """Name the operator's key: another operator counts from the beginning."""
+    pinned = _row(cursor, "key of ", server)
+    return f"{'' if pinned is None else pinned.hex()} at "
+
+
+def _identity(cursor: Cursor, row: str, server: str) -> Identity | None:
+    body = _row(cursor, row, server)
+    return None if body is None else Identity.unpacked(body, server)
+
+
+def _row(cursor: Cursor, row: str, server: str) -> bytes | None:
+    found = cursor.execute("SELECT body FROM file WHERE name = ?", (row + server,)).fetchone()
+    return None if found is None else bytes(found[0])
+
+
+def _keep(cursor: Cursor, row: str, server: str, body: bytes) -> None:
+    cursor.execute("INSERT OR REPLACE INTO file (name, body) VALUES (?, ?)", (row + server, body))
+
+
+def _remove(cursor: Cursor, server: str, rows: tuple[str, ...]) -> bool:
+    cursor.executemany("DELETE FROM file WHERE name = ?", [(row + server,) for row in rows])
+    return bool(cursor.rowcount)
