@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,8 @@ class Coordinator:
         clip: longest update of a device; None where only its entries are bounded.
         masked: whether devices are asked to mask their updates.
         run: names the training run.
+        stamp: completes a plan before it is used: federation, serial and times, where it goes over a network.
+        shared: the model to go on from; by default a new one.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class Coordinator:
         clip: float | None = None,
         masked: bool = False,
         run: str = "",
+        stamp: Callable[[Plan], Plan] = lambda plan: plan,
+        shared: Shared | None = None,
     ) -> None:
         self.model = model
         self.catalogue = catalogue
@@ -87,8 +91,11 @@ class Coordinator:
         self.masked = masked
         self.run_id = run
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
-        with threadpool_limits(1):
-            self.shared = model.init(catalogue, seed)
+        self._stamp = stamp
+        if shared is None:
+            with threadpool_limits(1):
+                shared = model.init(catalogue, seed)
+        self.shared = shared
 
     def plan(self, round_number: int) -> Plan:
         """Return the plan of a round."""
@@ -114,7 +121,7 @@ class Coordinator:
             CohortTooSmall: too few devices answered; the shared model is as it was.
             LayoutMismatch: the total is not of the declared form; the shared model is as it was.
         """
-        plan = self.plan(self.shared.round_number + 1)
+        plan = self._stamp(self.plan(self.shared.round_number + 1))
         layout = self.model.layout(self.catalogue, plan.round_number)
         started = time.perf_counter()
         total, count = self.collector.collect(plan, self.shared)

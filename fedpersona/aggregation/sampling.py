@@ -11,7 +11,7 @@ from fedpersona.wire.plan import Plan
 __all__ = ["sample_cohort"]
 
 
-def sample_cohort(plan: Plan, available: NDArray[np.int64]) -> NDArray[np.int64]:
+def sample_cohort(plan: Plan, available: NDArray[np.int64], most: int | None = None) -> NDArray[np.int64]:
     """Choose at most ``plan.cohort`` of the available devices, uniformly, without replacement.
 
     A device's draw depends on the plan's seed and round and on its own number alone: who else is there, and in
@@ -20,11 +20,13 @@ def sample_cohort(plan: Plan, available: NDArray[np.int64]) -> NDArray[np.int64]
     Args:
         plan: the round.
         available: device numbers, each once, shape (n,).
+        most: how many to choose at most, where that is not the cohort.
 
     Returns:
         The chosen device numbers, increasing.
     """
-    if len(available) <= plan.cohort:
+    most = plan.cohort if most is None else most
+    if len(available) <= most:
         return np.sort(available)
     draws = uniforms(plan.seed, "cohort", available, round_number=plan.round_number)
-    return np.sort(available[np.argpartition(draws, plan.cohort - 1)[: plan.cohort]])
+    return np.sort(available[np.argpartition(draws, most - 1)[:most]])

@@ -19,4 +19,4 @@ def main(grid: Grid, context: Context) -> None:
     """Train one model, from the last checkpoint on, by the server's configuration."""
     from fedpersona.aggregation.coordination import train
 
-    train(str(context.run_config["server"]), grid, run=context.run_id)
+    train(str(context.run_config["server"]), grid)

@@ -1,7 +1,7 @@
 """How a device reaches a server: what it may ask for, and the one call that hands bytes over.
 
 A link carries what :mod:`fedpersona.wire` defines and nothing else. Which link belongs to an address is looked up
-here; today an address can be that of a server in the same process.
+here: that of a server in the same process, or of one on the network that the device is enrolled with.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fedpersona.errors import PlanRefused, ServerUnreachable
+from fedpersona.errors import PlanRefused
 
 if TYPE_CHECKING:
     from fedpersona.taste.model import Shared
     from fedpersona.wire.plan import Setting
 
-__all__ = ["Link", "Offer", "Release", "check_known", "checked_neighbours", "checked_offer", "connect", "provide"]
+__all__ = ["Link", "Offer", "Release", "checked_neighbours", "checked_offer", "is_provided", "provide", "provided"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ class Release:
 
 class Link(Protocol):
     """One device's way to one server. No call waits longer than it was told to."""
+
+    @property
+    def patience(self) -> float:
+        """How many seconds one question for news may wait here; the way ends by itself when the app stops it."""
+        ...
+
+    @property
+    def rest(self) -> float | None:
+        """After how many seconds the server would like to see this device again; None where it does not say."""
+        ...
 
     def catalogue(self) -> bytes:
         """Return the signed catalogue (:mod:`fedpersona.wire.signed_catalogue`)."""
@@ -71,6 +81,10 @@ class Link(Protocol):
         """Hand over the masked update. Only the gate calls this, and wipes the message when it returns."""
         ...
 
+    def refuse(self, code: str) -> None:
+        """Tell the server, in one of :data:`fedpersona.wire.parcel.REFUSALS`, that its question gets no answer."""
+        ...
+
     def leave(self) -> None:
         """Say that this device takes no further part."""
         ...
@@ -89,27 +103,15 @@ def provide(address: str, link: Callable[[], Link]) -> Iterator[None]:
         _SERVERS.pop(address, None)
 
 
-def check_known(address: str) -> None:
-    """Check that an address can be reached, without reaching for it.
-
-    Raises:
-        ServerUnreachable: no server of this process has it.
-    """
-    if address not in _SERVERS:
-        raise ServerUnreachable(
-            f"no server answers at {address}: this version reaches servers of the same process only "
-            "('fedpersona device join practice' has one)"
-        )
+def provided(address: str) -> Link | None:
+    """Return a link to the server of this process at a normalised address, None where there is none."""
+    found = _SERVERS.get(address)
+    return None if found is None else found()
 
 
-def connect(address: str) -> Link:
-    """Return a link to the server at a normalised address.
-
-    Raises:
-        ServerUnreachable: no server of this process has it.
-    """
-    check_known(address)
-    return _SERVERS[address]()
+def is_provided(address: str) -> bool:
+    """Tell whether a server of this process has the address."""
+    return address in _SERVERS
 
 
 def checked_offer(offer: Offer) -> Offer:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 from fedpersona.device.background import Stop, Worker
 from fedpersona.device.conditions import Conditions, current_probe
-from fedpersona.errors import FedpersonaError, Stopped
+from fedpersona.errors import FedpersonaError, ServerUnreachable, ServerUntrusted, Stopped
 
 __all__ = ["Membership"]
 
 _LOOK = 30.0  # seconds between two looks at conditions that are not met
 _NEXT_VISIT = 6 * 3600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 900.0  # seconds before a server that did not answer is tried again
 
 
 class Membership:
@@ -34,6 +35,9 @@ class Membership:
         self._state = "starting"
         self._changed = threading.Condition()
         self._visits = 0
+        self._missed = 0  # visits in a row that found nobody
+        self.rest: float | None = None
+        """Seconds until the next visit, where the server has said when it would like one."""
         self._ended = False
         self._worker = Worker(self._run, f"fedpersona {server}", self._failed)
 
@@ -86,14 +90,26 @@ class Membership:
                 continue
             self._say("visiting")
             self._say(self._outcome(stop), visited=True)
-            stop.wait(_NEXT_VISIT * random.uniform(0.9, 1.1))  # noqa: S311 - not all devices at once
+            stop.wait(self._pause() * random.uniform(0.8, 1.2))  # noqa: S311 - not all devices at once
+
+    def _pause(self) -> float:
+        """Return the seconds until the next visit: for ever again, each time later, where nobody answers."""
+        if self._missed:
+            return min(_FIRST_PAUSE * 2.0 ** (self._missed - 1), _LONGEST_PAUSE)
+        return _NEXT_VISIT if self.rest is None else self.rest
 
     def _outcome(self, stop: Stop) -> str:
+        missed, self._missed = self._missed, 0
         try:
             return self._visit(stop)
         except Stopped:
             self._end()
             raise
+        except ServerUntrusted as error:
+            return f"failed: {error}"
+        except ServerUnreachable as error:
+            self._missed = min(missed + 1, 32)
+            return f"failed: {error}"
         except FedpersonaError as error:
             return f"failed: {error}"
         except Exception as error:  # one visit is lost, not the membership; its words could hold a history

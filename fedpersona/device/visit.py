@@ -11,7 +11,7 @@ from fedpersona.device.gate import Gate
 from fedpersona.device.ledger import Ledger
 from fedpersona.device.link import Link, Offer
 from fedpersona.device.shelf import Shelf
-from fedpersona.errors import DataError, Refusal, RoundClosed, Stopped
+from fedpersona.errors import DataError, PlanRefused, PlanReplayed, Refusal, RoundClosed, Stopped
 
 __all__ = ["visit"]
 
@@ -56,7 +56,7 @@ def visit(
     """
     try:
         _take_catalogue(server, link, shelf, ledger, key)
-        answered, no = _answer_rounds(server, link, gate, shelf, stop, unmet)
+        answered, no = _answer_rounds(server, link, gate, shelf, ledger, stop, unmet)
         _take_model(server, link, shelf, ledger, stop, unmet)
     finally:
         with suppress(Exception):  # whatever goodbye comes to, the visit is over
@@ -71,7 +71,7 @@ def _rounds(number: int) -> str:
 
 
 def _answer_rounds(
-    server: str, link: Link, gate: Gate, shelf: Shelf, stop: Stop, unmet: Callable[[], tuple[str, ...]]
+    server: str, link: Link, gate: Gate, shelf: Shelf, ledger: Ledger, stop: Stop, unmet: Callable[[], tuple[str, ...]]
 ) -> tuple[int, str]:
     """Answer rounds until none is open or the device says no; return how many, and the no in words."""
     answered = lost = 0
@@ -80,20 +80,22 @@ def _answer_rounds(
         stop.check()
         if wanting := unmet():
             return answered, ", ".join(wanting)
-        offer = _next_offer(link, stop)
-        if offer is None:
-            if link.busy:
-                continue
-            return answered, ""
         try:
+            offer = _next_offer(server, link, ledger, stop)
+            if offer is None:
+                if link.busy:
+                    continue
+                return answered, ""
             gate.contribute(server, link, offer, shelf.catalogue, stop)
         except Stopped:
             raise
-        except RoundClosed as no:
+        except (RoundClosed, PlanReplayed) as no:
+            link.refuse("late")
             lost += 1
             if lost == _ATTEMPTS:
                 return answered, str(no)
         except Refusal as no:
+            link.refuse(_code(no))
             return answered, str(no)
         else:
             answered += 1
@@ -101,10 +103,20 @@ def _answer_rounds(
     return answered, "the server kept this device waiting"
 
 
-def _next_offer(link: Link, stop: Stop) -> Offer | None:
+def _code(no: Refusal) -> str:
+    """Return what the server hears: never whether it was consent, a floor or a clock."""
+    return "plan" if isinstance(no, PlanRefused) else "declined"
+
+
+def _next_offer(server: str, link: Link, ledger: Ledger, stop: Stop) -> Offer | None:
     """Ask for the open round; a server that answers "none" at once does not make the device ask faster."""
     started = time.monotonic()
-    offer = link.offer(_WAIT)
+    try:
+        offer = link.offer(link.patience)
+    except Refusal as no:
+        if not isinstance(no, Stopped | RoundClosed):
+            ledger.refused(server=server, purpose="share_update", reason=str(no))
+        raise
     if offer is None and link.busy:
         stop.wait(max(0.0, started + _WAIT - time.monotonic()))
     return offer

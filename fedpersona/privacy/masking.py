@@ -8,7 +8,7 @@ round is begun again. Nor is there a defence yet against a server that invents t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -19,13 +19,26 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fedpersona.errors import PlanRefused
 from fedpersona.wire.message import Words
 
-__all__ = ["LEAST_NEIGHBOURS", "MaskKey"]
+__all__ = ["LEAST_NEIGHBOURS", "MaskKey", "circle"]
 
 LEAST_NEIGHBOURS = 8
 """A device masks with at least this many others, or not at all."""
 
 _PRIME = 2**255 - 19  # of Curve25519 (RFC 7748, section 4.1)
 _BLOCK = 1 << 17  # bytes expanded at a time: they stay in the cache, and masking needs no second vector
+
+
+def circle(keys: Iterable[bytes]) -> dict[bytes, tuple[bytes, ...]]:
+    """Put devices in a circle, in an order that nobody chose: keys are random. Each masks with those nearest to it.
+
+    Returns:
+        By device the keys of its neighbours, as many on either side; the relation is symmetric.
+    """
+    roster = sorted(keys)
+    size = len(roster)
+    reach = min((LEAST_NEIGHBOURS + 1) // 2, (size - 1) // 2)
+    steps = [step for step in range(-reach, reach + 1) if step]
+    return {key: tuple(roster[(place + step) % size] for step in steps) for place, key in enumerate(roster)}
 
 
 class MaskKey:

@@ -19,10 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.device.link import Offer, Release, provide
-from fedpersona.errors import CohortTooSmall, LayoutMismatch, RoundClosed, RoundFailed, WireError
+from fedpersona.errors import CohortTooSmall, DevicesLeft, LayoutMismatch, RoundClosed, RoundFailed, WireError
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.masking import LEAST_NEIGHBOURS, MaskKey
+from fedpersona.privacy.masking import MaskKey, circle
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
 from fedpersona.taste.model import Shared, TasteModel
@@ -174,10 +174,7 @@ class LocalFederation:
             self._round = None
             missing = len(set(guests) - set(current.messages))
         if missing:
-            raise RoundFailed(
-                f"round {plan.round_number}: {missing} of {count} devices left after the roster was closed; "
-                "their masks cannot be taken out, so nothing was released. The round is begun again."
-            )
+            raise DevicesLeft(plan.round_number, missing, count)
         for message in current.messages.values():
             np.add(total, _read(message, current, layout), out=total)
         return FixedPoint(layout, plan.cohort, plan.ring_bits).decode_words(total), count
@@ -218,25 +215,26 @@ class _Round:
     plan: Plan
     shared: Shared
     hash: str = field(init=False)
-    roster: list[bytes] = field(default_factory=list)
+    roster: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     messages: dict[LocalLink, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.hash = self.plan.hash()
 
     def close(self, keys: list[bytes]) -> None:
-        """Put the devices in a circle, in an order that nobody chose: keys are random."""
-        self.roster = sorted(keys)
+        """Close the roster: nobody enters any more."""
+        self.roster = circle(keys)
 
     def neighbours(self, key: bytes) -> tuple[bytes, ...]:
-        """Return the keys of the nearest devices on the circle, as many on either side."""
-        place, size = self.roster.index(key), len(self.roster)
-        reach = min((LEAST_NEIGHBOURS + 1) // 2, (size - 1) // 2)
-        return tuple(self.roster[(place + step) % size] for step in range(-reach, reach + 1) if step)
+        """Return the keys that the device with this one masks with."""
+        return self.roster[key]
 
 
 class LocalLink:
     """One device's link to a federation of its own process."""
+
+    patience = 0.25
+    rest = None
 
     def __init__(self, federation: LocalFederation) -> None:
         self._federation = federation
@@ -302,6 +300,9 @@ class LocalLink:
                 raise RoundClosed("the server gave the round up")
             federation._round.messages[self] = bytes(message)
             federation._changed.notify_all()
+
+    def refuse(self, code: str) -> None:
+        """Nobody is told: who is asked and does not answer has left the round."""
 
     def leave(self) -> None:
         """Take no further part."""

@@ -67,6 +67,8 @@ class Scripted:
     """A link to a server that offers what a test tells it to, and keeps what comes in."""
 
     busy = False
+    patience = 0.25
+    rest = None
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class Scripted:
         self.messages: list[bytes] = []
         self.entered: list[bytes] = []
         self.left = False
+        self.refusals: list[str] = []
 
     def catalogue(self) -> bytes:
         return self._catalogue
@@ -105,6 +108,9 @@ class Scripted:
 
     def send(self, message: bytes) -> None:
         self.messages.append(bytes(message))
+
+    def refuse(self, code: str) -> None:
+        self.refusals.append(code)
 
     def leave(self) -> None:
         self.left = True

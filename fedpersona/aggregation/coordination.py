@@ -1,0 +1,246 @@
+"""One training, from wherever the last process left it to a promoted model. Killed anywhere, it is simply run again.
+
+What is durable, and when: a plan's serial before the plan exists; a round's model before the round counts; the
+version and its promotion before the training is finished. So a restart goes on after the last completed round, no
+plan is used twice, and nothing is counted twice: an attempt that was cut off released nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedpersona.aggregation.certificates import signing_key
+from fedpersona.aggregation.config import ServerConfig
+from fedpersona.aggregation.coordinator import Coordinator
+from fedpersona.aggregation.database import Database
+from fedpersona.aggregation.grid_collector import GridCollector, Pace
+from fedpersona.aggregation.journal import Journal
+from fedpersona.aggregation.registry import Registry
+from fedpersona.aggregation.roster import Roster
+from fedpersona.aggregation.serials import Serials
+from fedpersona.aggregation.trainings import Training, Trainings
+from fedpersona.catalogue import Catalogue
+from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed
+from fedpersona.wire.plan import Plan
+from fedpersona.wire.signed_catalogue import unseal
+
+if TYPE_CHECKING:
+    from flwr.serverapp import Grid
+
+    from fedpersona.taste.model import TasteModel
+
+__all__ = ["Coordination", "train"]
+
+_OVERTIME = 60  # seconds that a plan is valid beyond its two exchanges
+_LOG = logging.getLogger(__name__)
+
+
+def train(config_file: str | Path, grid: Grid) -> int:
+    """Run one training by a server's configuration, and promote what it learns.
+
+    Args:
+        config_file: the server's ``server.toml``.
+        grid: Flower's way to the devices.
+
+    Returns:
+        The version that was promoted.
+
+    Raises:
+        RoundFailed: a round failed as often as the configuration allows; the training goes on from there next time.
+        InputError: the configuration or the state is not what it should be.
+    """
+    config = ServerConfig.load(config_file)
+    with Database.open(config.database) as database:
+        return Coordination(config, database).train(grid)
+
+
+@dataclass
+class _Attempt:
+    """The attempt at a round that is under way."""
+
+    serial: int = 0
+    number: int = 1
+    record: int | None = None
+
+
+class Coordination:
+    """Holds what one training needs.
+
+    Args:
+        config: the server's configuration.
+        database: the server's state.
+        clock: gives Unix seconds.
+    """
+
+    def __init__(self, config: ServerConfig, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        models = config.models
+        self.config = config
+        self.journal = Journal(database)
+        self.roster = Roster(database)
+        self.registry = Registry(database, models)
+        self.trainings = Trainings(database, models)
+        self._serials = Serials(database)
+        self._clock = clock
+        self._key = signing_key(config.server.signing_key)
+        self._attempt = _Attempt()
+
+    def train(self, grid: Grid) -> int:
+        """Train to the end and promote; see :func:`train`."""
+        catalogue = self._catalogue()
+        model = self.config.model.create()
+        training = self._current(model, catalogue)
+        collector = self._collector(grid, model, catalogue, training)
+        coordinator = self._coordinator(collector, model, catalogue, training)
+        planned = model.planned_rounds(catalogue)
+        answered: list[int] = []
+        while coordinator.shared.round_number < planned:
+            answered.append(self._round(coordinator, collector, training, planned))
+        version = self._released(coordinator, training, answered)
+        self.journal.say("idle", f"version {version} is served")
+        return version
+
+    # -- beginning --
+
+    def _catalogue(self) -> Catalogue:
+        file = self.config.model.catalogue
+        return unseal(file.read_bytes(), [self._key.public_key().public_bytes_raw()]).catalogue
+
+    def _current(self, model: TasteModel, catalogue: Catalogue) -> Training:
+        """Return the training to go on with; one of another model or catalogue is given up."""
+        training = self.trainings.current()
+        wanted = (model.name, model.model_dump(mode="json"), catalogue.version)
+        if training is not None and (training.model, dict(training.settings), training.catalogue) != wanted:
+            self.journal.event("training abandoned", f"training {training.id}: model or catalogue were changed")
+            self.trainings.abandon(training)
+            training = None
+        return training or self.trainings.begin(*wanted, secrets.randbits(62))
+
+    def _coordinator(
+        self, collector: GridCollector, model: TasteModel, catalogue: Catalogue, training: Training
+    ) -> Coordinator:
+        rounds = self.config.rounds
+        shared = self.trainings.resume(training)
+        coordinator = Coordinator(
+            model,
+            catalogue,
+            collector,
+            cohort=rounds.cohort,
+            min_count=rounds.min_count,
+            seed=training.seed,
+            clip=rounds.clip,
+            masked=rounds.masked,
+            run=f"training {training.id}",
+            stamp=self._stamped,
+            shared=shared,
+        )
+        if shared is None:
+            self.trainings.checkpoint(training, coordinator.shared, 0)  # devices fetch it from there
+        return coordinator
+
+    def _collector(self, grid: Grid, model: TasteModel, catalogue: Catalogue, training: Training) -> GridCollector:
+        rounds = self.config.rounds
+        collector = GridCollector(
+            grid,
+            model,
+            lambda number: model.layout(catalogue, number),
+            key=self._key,
+            enrolled=self._enrolled,
+            pace=Pace(rounds.wait_for, rounds.gather_seconds, rounds.deadline_seconds, rounds.over_sampling),
+            rung=self._ring,
+            told=lambda stage: self._tell(stage, collector, training),
+        )
+        return collector
+
+    # -- a round --
+
+    def _round(self, coordinator: Coordinator, collector: GridCollector, training: Training, planned: int) -> int:
+        """Hold one round, again where devices left; return how many are in its sum."""
+        number = coordinator.shared.round_number + 1
+        attempts = self.config.rounds.attempts
+        for attempt in range(1, attempts + 1):
+            self._attempt = _Attempt(number=attempt)
+            self.journal.say("gathering", f"round {number} of {planned}: waits for devices")
+            try:
+                report = coordinator.run_round()
+            except (CohortTooSmall, DevicesLeft) as error:
+                self._ended(collector, "devices left" if isinstance(error, DevicesLeft) else "too few devices")
+                _LOG.warning("training %s: %s", training.id, error)
+                if attempt == attempts:
+                    self.journal.say("waiting", f"round {number} of {planned}: {error}")
+                    raise
+                continue
+            except BaseException:
+                self._ended(collector, "failed")
+                raise
+            self.trainings.checkpoint(training, coordinator.shared, report.answered)
+            self._ended(collector, "completed")
+            return report.answered
+        raise RoundFailed(f"round {number} was never tried: attempts must be at least 1")
+
+    def _stamped(self, plan: Plan) -> Plan:
+        """Give a plan the serial that it alone has, and its time."""
+        rounds = self.config.rounds
+        serial, now = self._serials.next(), int(self._clock())
+        lasts = rounds.gather_seconds + 2 * rounds.deadline_seconds + _OVERTIME
+        self._attempt.serial = serial
+        return replace(
+            plan, federation=self.config.federation.name, serial=serial, issued=now, expires=now + int(lasts)
+        )
+
+    def _enrolled(self) -> dict[int, bytes]:
+        return {
+            device.node_id: device.signing_key
+            for device in self.roster.devices()
+            if device.node_id is not None and device.revoked_at is None
+        }
+
+    def _ring(self) -> None:
+        self.journal.ring()
+
+    def _tell(self, stage: str, collector: GridCollector, training: Training) -> None:
+        """Record that a stage begins; the record of the round begins when it is known who is asked."""
+        if stage == "gathering":
+            return
+        attempt = self._attempt
+        if attempt.record is None:
+            number, tally = self._round_number(training), collector.tally
+            self.journal.say("training", f"round {number}: {tally.asked} devices are asked")
+            attempt.record = self.journal.begin(training.id, number, attempt.number, attempt.serial, tally.asked)
+        self.journal.phase(attempt.record, stage)
+
+    def _round_number(self, training: Training) -> int:
+        current = self.trainings.current()
+        return (current.round_number or 0) + 1 if current is not None and current.id == training.id else 1
+
+    def _ended(self, collector: GridCollector, outcome: str) -> None:
+        record, tally = self._attempt.record, collector.tally
+        if record is None:
+            return
+        self.journal.end(
+            record,
+            outcome,
+            answered=tally.answered,
+            refused=tally.refused,
+            dropped=tally.dropped,
+            late=tally.late,
+            bytes_up=tally.bytes_up,
+            bytes_down=tally.bytes_down,
+            seconds=tally.seconds,
+        )
+
+    # -- the end --
+
+    def _released(self, coordinator: Coordinator, training: Training, answered: list[int]) -> int:
+        metrics = {"rounds": coordinator.shared.round_number, "answered": answered}
+        version = self.registry.register(coordinator.shared, training.settings, metrics, training)
+        self.registry.promote(version, self._key, self.config.federation.name)
+        self.trainings.finish(training)
+        self.registry.prune(keep=5)
+        self._ring()  # devices that wait learn that there is a model to fetch
+        return version

@@ -1,0 +1,46 @@
+"""What became of the devices that a round asked, in numbers: never which device did what."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+__all__ = ["Tally"]
+
+
+@dataclass
+class Tally:
+    """The counts of one attempt at a round."""
+
+    present: int = 0
+    """Enrolled devices that were there when the round began."""
+    asked: int = 0
+    entered: int = 0
+    """Devices of the closed roster; those asked, where there are no masks."""
+    answered: int = 0
+    """Devices in the sum."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Answers that were none, by reason."""
+    late: int = 0
+    """Answers to earlier rounds, discarded."""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage: ``gathering``, ``entering``, ``updating``."""
+
+    @property
+    def dropped(self) -> int:
+        """Devices that were asked and said nothing."""
+        return max(0, self.asked - self.answered - sum(self.refused.values()))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

@@ -1,0 +1,312 @@
+"""A device's way to a server on the network: public files over HTTPS, rounds over the node, all of it checked here.
+
+What a server says is believed only under the operator's signature. What does not fit is refused with its reason,
+before the gate looks at anything.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedpersona.device.https import Answer, Https
+from fedpersona.device.link import Offer, Release
+from fedpersona.errors import (
+    ConfigError,
+    FedpersonaError,
+    LayoutMismatch,
+    OtherFederation,
+    PlanExpired,
+    PlanRefused,
+    Refusal,
+    RoundClosed,
+    ServerUnreachable,
+    WireError,
+)
+from fedpersona.taste.model_file import unpack
+from fedpersona.wire.parcel import sign_reply
+from fedpersona.wire.signed_plan import unseal_plan
+from fedpersona.wire.signed_release import unseal_release
+
+if TYPE_CHECKING:
+    from fedpersona.device.background import Stop
+    from fedpersona.device.enrolment import Enrolments, Identity
+    from fedpersona.device.node import Ask, Node
+    from fedpersona.taste.model import Shared
+    from fedpersona.wire.plan import Plan
+
+__all__ = ["NetworkLink"]
+
+_LARGEST_CATALOGUE = 512 << 20  # bytes
+_LARGEST_MODEL = 1 << 30
+_LARGEST_WORD = 65_536
+_SHORTEST_REST, _LONGEST_REST = 5.0, 6 * 3600.0
+_OVERTIME = 300.0  # seconds past a plan's end that a device's clock may be ahead
+
+
+@dataclass
+class _Known:
+    """What the server last said about itself."""
+
+    bell: int = -1
+    busy: bool = True
+    spread: float = 0.0
+    come_back: float = _LONGEST_REST
+
+
+class NetworkLink:
+    """One device's link to one server. It lasts for one visit.
+
+    Args:
+        identity: with whom the device is enrolled, and its keys.
+        enrolments: keeps which plan was the last.
+        stop: the app's wish to stop; every wait ends with it.
+    """
+
+    patience = 5.0
+    """Seconds that one wait for news may take: the server is asked so often, and holds the question as long."""
+
+    def __init__(self, identity: Identity, enrolments: Enrolments, stop: Stop) -> None:
+        self._identity = identity
+        self._enrolments = enrolments
+        self._stop = stop
+        self._https = Https(identity.server, identity.authority, stop)
+        self._node: Node | None = None
+        self._known = _Known()
+        self._ask: Ask | None = None
+        self._plan: Plan | None = None
+        self._model: tuple[str, Shared] | None = None
+        self._pulled = -1  # the bell when messages were last looked for
+
+    # -- what is public --
+
+    def catalogue(self) -> bytes:
+        """Return the signed catalogue; learn first how the server is."""
+        self._listen("/v1/status")
+        return self._fetched("/v1/catalogue", _LARGEST_CATALOGUE)
+
+    def release(self) -> Release | None:
+        """Return the promoted model, None where there is none, or one that this device has seen a newer one of."""
+        answer = self._https.get("/v1/release", most=_LARGEST_MODEL, seconds=600.0)
+        if answer.status == 404:
+            return None
+        identity = self._identity
+        note, packed = unseal_release(self._body(answer), identity.operator, identity.federation)
+        self._enrolments.accept_issue(identity.server, note.issued)
+        shared, settings = _unpacked(packed)
+        return Release(shared.model, settings, shared)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a round may still open for this device."""
+        return self._known.busy and self._identity.node_id is not None
+
+    @property
+    def rest(self) -> float:
+        """After how many seconds the server would like to see this device again."""
+        return min(max(self._known.come_back, _SHORTEST_REST), _LONGEST_REST)
+
+    # -- rounds --
+
+    def offer(self, seconds: float) -> Offer | None:
+        """Return the open round, once it was found to be the operator's, new, and of this federation.
+
+        Raises:
+            PlanRefused: something came that is not; the server was told so.
+        """
+        node = self._present()
+        if node is None:
+            return None
+        ask = self._ask if self._waiting_offer() else self._next(node, seconds)
+        if ask is None or "plan" not in ask.parcel.fields:
+            return None
+        self._ask = ask
+        try:
+            plan = self._believed(ask)
+            shared = self._shared(ask, plan)
+        except Refusal:
+            self.refuse("plan")
+            raise
+        self._plan = plan
+        return Offer(plan.encode(), shared)
+
+    def enter(self, plan_hash: str, public_key: bytes) -> None:
+        """Say that this device takes part in the round, with its key for the masks."""
+        ask = self._asked("query.enter")
+        signature = sign_reply(ask.parcel.kind, plan_hash, public_key, self._signing_key())
+        self._ask = None
+        self._answer(ask, {"key": public_key, "signature": signature})
+
+    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
+        """Return the keys to mask with once the roster is closed, None where it is still open after so long.
+
+        Raises:
+            RoundClosed: the server gave the round up, or has begun another.
+        """
+        node = self._present()
+        if node is None:
+            raise RoundClosed("this device has left the round")
+        plan = self._plan
+        if plan is not None and plan.expires and time.time() > plan.expires + _OVERTIME:
+            raise RoundClosed("the server did not close the roster before the round's end")
+        ask = self._next(node, max(seconds, self.patience))
+        if ask is None:
+            if not self._known.busy:
+                raise RoundClosed("the server gave the round up")
+            return None
+        self._ask = ask
+        if ask.parcel.kind != "train.update":
+            raise RoundClosed("the server began the round again")  # the new offer is kept for the next question
+        if ask.parcel["plan_hash"] != plan_hash.encode("ascii"):
+            self.refuse("late")
+            return None
+        keys = ask.parcel["neighbours"]
+        if len(keys) % 32:
+            self.refuse("form")
+            raise PlanRefused("the server's roster is not a list of keys")
+        return tuple(keys[start : start + 32] for start in range(0, len(keys), 32))
+
+    def send(self, message: bytes | bytearray) -> None:
+        """Hand over the update. Only the gate calls this."""
+        ask, plan = self._ask, self._plan
+        if ask is None or plan is None or ask.parcel.kind not in ("train.update", "train.plain"):
+            raise RoundClosed("the server gave the round up")
+        self._ask = None
+        signature = sign_reply(ask.parcel.kind, plan.hash(), message, self._signing_key())
+        self._answer(ask, {"update": bytes(message), "signature": signature})
+
+    def refuse(self, code: str) -> None:
+        """Answer no to what the server asked last, if anything still waits."""
+        ask, self._ask = self._ask, None
+        if ask is not None and self._node is not None:
+            with suppress(FedpersonaError):  # a no that does not arrive is a no all the same
+                self._node.refuse(ask, code)
+
+    def leave(self) -> None:
+        """Say goodbye and close the connection."""
+        node, self._node = self._node, None
+        try:
+            if node is not None and not self._stop.wished:
+                with suppress(FedpersonaError):
+                    node.leave()
+        finally:
+            self._https.close()
+
+    # -- inner workings --
+
+    def _present(self) -> Node | None:
+        """Return this device's node, activated; None where it is not enrolled."""
+        identity = self._identity
+        if identity.node_id is None or identity.flower_key is None:
+            return None
+        if self._node is None:
+            from fedpersona.device.node import Node  # Flower comes with it: only who takes part waits for it
+
+            self._node = Node(self._https, identity.node_id, identity.flower_key, self._stop)
+        self._node.beat()
+        return self._node
+
+    def _waiting_offer(self) -> bool:
+        return self._ask is not None and "plan" in self._ask.parcel.fields
+
+    def _next(self, node: Node, seconds: float) -> Ask | None:
+        """Return the next message; wait for the server's bell before looking, so that nobody polls."""
+        if self._pulled >= self._known.bell >= 0:
+            self._listen(f"/v1/bell?after={self._known.bell}&seconds={seconds:g}", seconds + 30.0)
+            if self._pulled >= self._known.bell:
+                return None
+            self._stop.wait(self._known.spread * random.random())  # noqa: S311 - not a thousand at once
+            self._stop.check()
+        heard = self._known.bell
+        try:
+            ask = node.pull()
+        except WireError as error:
+            raise PlanRefused(str(error)) from None
+        if ask is None:
+            self._pulled = heard
+        return ask
+
+    def _listen(self, path: str, seconds: float = 30.0) -> None:
+        answer = self._https.get(path, most=_LARGEST_WORD, seconds=seconds)
+        try:
+            found = json.loads(self._body(answer))
+            bell, busy = found["bell"], found["busy"]
+            spread, back = float(found.get("spread", 0.0)), float(found.get("come_back", self._known.come_back))
+            if type(bell) is not int or type(busy) is not bool or not 0 <= spread <= 600 or not back >= 0:
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ServerUnreachable(f"{self._identity.server}: what it says about itself cannot be read") from None
+        self._known = _Known(bell, busy, spread, back)
+
+    def _believed(self, ask: Ask) -> Plan:
+        """Return the plan of a message if the operator signed it, for this federation, now, and not before."""
+        identity = self._identity
+        plan = unseal_plan(ask.parcel["plan"], identity.operator)
+        if plan.federation != identity.federation:
+            raise OtherFederation(
+                f"the plan is for '{plan.federation[:80]}', this device joined '{identity.federation}'"
+            )
+        if not plan.expires or time.time() > plan.expires + _OVERTIME:
+            raise PlanExpired("the plan's time has passed, or it has none: it is not answered")
+        if plan.masked != (ask.parcel.kind == "query.enter"):
+            raise PlanRefused("the plan and the message that brought it differ in whether updates are masked")
+        self._enrolments.accept_serial(identity.server, plan.serial)
+        return plan
+
+    def _shared(self, ask: Ask, plan: Plan) -> Shared:
+        """Return the model that a plan starts from: from the message, or from the server by its hash."""
+        if self._model is not None and self._model[0] == plan.shared_hash:
+            return self._model[1]
+        packed = ask.parcel.get("model")
+        if packed is None:
+            packed = self._fetched(f"/v1/models/{_hexadecimal(plan.shared_hash)}", _LARGEST_MODEL)
+        shared, _ = _unpacked(packed)
+        if shared.hash() != plan.shared_hash:
+            raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
+        self._model = (plan.shared_hash, shared)
+        return shared
+
+    def _fetched(self, path: str, most: int) -> bytes:
+        return self._body(self._https.get(path, most=most, seconds=600.0))
+
+    def _body(self, answer: Answer) -> bytes:
+        if not answer.ok:
+            raise ServerUnreachable(
+                f"{self._identity.server}: answers with an error ({answer.status}); try again later"
+            )
+        return answer.body
+
+    def _answer(self, ask: Ask, fields: dict[str, bytes]) -> None:
+        if self._node is None:
+            raise RoundClosed("this device has left the round")
+        self._node.answer(ask, fields)
+
+    def _asked(self, kind: str) -> Ask:
+        if self._ask is None or self._ask.parcel.kind != kind:
+            raise RoundClosed("the server gave the round up")
+        return self._ask
+
+    def _signing_key(self) -> Ed25519PrivateKey:
+        key = self._identity.signing_key
+        if key is None:
+            raise ConfigError(f"this device is not enrolled with {self._identity.server}")
+        return Ed25519PrivateKey.from_private_bytes(key)
+
+
+def _unpacked(packed: bytes) -> tuple[Shared, dict[str, Any]]:
+    try:
+        return unpack(packed)
+    except LayoutMismatch as error:
+        raise PlanRefused(f"the server's model: {error}") from None
+
+
+def _hexadecimal(digest: str) -> str:
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise PlanRefused("the plan's hash of the shared model is none")
+    return digest
