@@ -12,6 +12,8 @@ import fedpersona
 from fedpersona.cli import experiments
 from fedpersona.cli.device import device
 from fedpersona.cli.ending import one_sentence
+from fedpersona.cli.serve import serve_app
+from fedpersona.cli.server import server
 
 __all__ = ["app", "main"]
 
@@ -25,6 +27,8 @@ app = typer.Typer(
 for _command in (experiments.demo, experiments.simulate, experiments.compare, experiments.doctor):
     app.command()(_command)
 app.add_typer(device, name="device")
+app.add_typer(serve_app, name="serve")
+app.add_typer(server, name="server")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,133 @@
+"""Starts a run of the coordinator whenever one is due, and looks after it until it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import TYPE_CHECKING, Protocol
+
+from fedpersona.aggregation import scheduling
+from fedpersona.aggregation.database import Database
+from fedpersona.aggregation.roster import Roster
+from fedpersona.aggregation.superlink import RunState
+from fedpersona.aggregation.trainings import Trainings
+from fedpersona.errors import FedpersonaError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from fedpersona.aggregation.config import ServerConfig
+
+__all__ = ["Runs", "ScheduleLoop"]
+
+_LOOK = 1.0  # seconds between two looks at a run
+_PAUSE = 2.0  # seconds after something that should have answered did not
+
+
+class Runs(Protocol):
+    """What starts runs: :class:`fedpersona.aggregation.superlink.Control`."""
+
+    def start_run(self, bundle: bytes, config: Mapping[str, str]) -> int:
+        """Start a run, giving its id."""
+        ...
+
+    def runs(self) -> Mapping[int, RunState]:
+        """Return the newest runs by id."""
+        ...
+
+
+class ScheduleLoop:
+    """One training at a time, each in a run of its own; a run that failed is followed by another.
+
+    The first failure is followed by another run at once: a process that was killed is no pattern. From the second on,
+    without a completed round between, the wait is that of :func:`fedpersona.aggregation.scheduling.wait_after`.
+
+    Args:
+        config: the server's.
+        database: the server's.
+        runs: where runs are started.
+        bundle: what a run is of.
+        log: where it is told.
+        clock: gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        database: Database,
+        runs: Runs,
+        bundle: Callable[[], bytes],
+        log: FilteringBoundLogger,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._trainings = Trainings(database, config.models)
+        self._roster = Roster(database)
+        self._runs = runs
+        self._bundle = bundle
+        self._log = log
+        self._clock = clock
+        self._run: int | None = None
+        self._failures = 0
+        self._failed_at: float | None = None
+        self._reached: tuple[int, int | None] | None = None
+
+    def run(self, stop: Event) -> None:
+        """Look again and again until told to stop; what fails is logged, and tried again."""
+        wait = 0.0
+        last = ""
+        while not stop.wait(wait):
+            try:
+                wait, last = self.look(), ""
+            except (FedpersonaError, OSError) as error:
+                if str(error) != last:  # once, not every two seconds of an outage
+                    self._log.error("schedule.failed", error=type(error).__name__, words=str(error))
+                wait, last = _PAUSE, str(error)
+
+    def look(self) -> float:
+        """Do what is to be done now; return the seconds until the next look.
+
+        Raises:
+            FedpersonaError: the SuperLink or the database does not answer.
+        """
+        states = self._runs.runs()
+        if self._run is None:
+            self._run = next((run for run, state in states.items() if not state.over), None)
+        if self._run is not None:
+            state = states.get(self._run)
+            if state is not None and not state.over:
+                return _LOOK
+            self._over(self._run, state)
+        return self._start_if_due()
+
+    def _start_if_due(self) -> float:
+        history = self._trainings.history(max(0, self._failures - 1), self._failed_at)
+        since = history.finished_at or 0.0
+        devices = scheduling.Devices(self._roster.enrolled(), self._roster.enrolled_since(since))
+        now = self._clock()
+        if not scheduling.due(self._config, now, history, devices):
+            return scheduling.next_look(self._config, now, history, devices)
+        self._run = self._runs.start_run(self._bundle(), {"server": str(self._config.file)})
+        self._log.info("run.started", run=self._run, devices=devices.enrolled, goes_on=history.running)
+        return _LOOK
+
+    def _over(self, run: int, state: RunState | None) -> None:
+        self._run = None
+        if state is not None and state.outcome == "completed":
+            self._failures, self._failed_at, self._reached = 0, None, None
+            self._log.info("run.completed", run=run)
+            return
+        training = self._trainings.current()
+        reached = None if training is None else (training.id, training.round_number)
+        self._failures = 1 if reached != self._reached else self._failures + 1
+        self._reached, self._failed_at = reached, self._clock()
+        self._log.error(
+            "run.failed",
+            run=run,
+            outcome="lost" if state is None else state.outcome,
+            details="" if state is None else state.details[:300],
+            training=None if training is None else training.id,
+            round=None if training is None else training.round_number,
+            failures=self._failures,
+        )
