@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["METRICS", "assemble", "front_app"]
 
 _PUBLIC = frozenset(("/", "/v1/transparency", "/v1/status", "/v1/bell", "/v1/catalogue", "/v1/release", "/v1/enrol"))
+_WORDS = {404: "no such page", 405: "this is not how this page is asked for"}
 _MODEL = re.compile(r"/v1/models/[^/]{1,100}")
 
 
@@ -121,7 +122,7 @@ def counted_as(path: str) -> str:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
-    words = "no such page" if error.status_code == 404 else error.detail
+    words = _WORDS.get(error.status_code, error.detail)
     return JSONResponse({"error": words}, error.status_code, headers=error.headers)
 
 

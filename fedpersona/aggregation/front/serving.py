@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
+from prometheus_client import disable_created_metrics
 
 from fedpersona.aggregation.config import Endpoint, ServerConfig
 from fedpersona.aggregation.database import Database
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from fedpersona.aggregation.front.enrolment import Control as Registers
 
-__all__ = ["listening", "serve"]
+__all__ = ["listening", "serve", "serve_until"]
 
 _BACKLOG = 1024
 _KEPT_SECONDS = 75  # a connection that waits for its next request
@@ -42,18 +43,11 @@ _OPS_CONNECTIONS = 64
 _FILES = 65_536  # descriptors that are asked for; as many as the system grants are used
 
 
-def serve(
-    config: ServerConfig,
-    *,
-    control: Callable[[], AbstractContextManager[Registers]] | None = None,
-    record: Record | None = None,
-    ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve(config: ServerConfig, *, record: Record | None = None, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads certificate and key again.
 
     Args:
         config: of the server.
-        control: opens Flower's Control API; by default that of the configured SuperLink.
         record: see :mod:`fedpersona.aggregation.front.recording`; by default what its variable says.
         ready: is called once both addresses are listened on.
 
@@ -61,50 +55,83 @@ def serve(
         PortTaken: another program listens on one of the addresses.
         ServerError: the state or a file of the server is not as it should be.
     """
+
+    async def main() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve_until(
+            stop, config, record=record, ready=ready, again=lambda read: loop.add_signal_handler(signal.SIGHUP, read)
+        )
+
     _raise_limit()
-    log_file = JsonLog(config.logs, "front")
-    try:
-        with Database.open(config.database) as database, _sockets(config) as (public, ops):
-            log = log_file.logger()
-            record = record or _asked_recorder(log)
-            server = assemble(config, database, log)
-            front = front_app(server, control or (lambda: Control(config.superlink())), record=record)
-            with _forwarding(log):
-                gate = Gate(config.limits.connections, config.limits.slow_seconds)
-                first = _Server(front, config, public, gate, server.watch.release_all)
-                second = _Server(
-                    ops_app(config, database, METRICS), None, ops, Gate(_OPS_CONNECTIONS, config.limits.slow_seconds)
-                )
-                asyncio.run(_run(first, second, log, ready))
-    finally:
-        log_file.close()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    asyncio.run(main())
 
 
-async def _run(front: _Server, ops: _Server, log: FilteringBoundLogger, ready: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
+async def serve_until(
+    stop: asyncio.Event,
+    config: ServerConfig,
+    *,
+    control: Callable[[], AbstractContextManager[Registers]] | None = None,
+    record: Record | None = None,
+    ready: Callable[[], None] = lambda: None,
+    again: Callable[[Callable[[], None]], None] = lambda _: None,
+) -> None:
+    """Serve until ``stop`` is set.
+
+    Args:
+        stop: ends it.
+        config: of the server.
+        control: opens Flower's Control API; by default that of the configured SuperLink.
+        record: is given all traffic; by default what its variable says.
+        ready: is called once both addresses are listened on.
+        again: is given what reads certificate and key again.
+
+    Raises:
+        PortTaken: another program listens on one of the addresses.
+        ServerError: the state or a file of the server is not as it should be.
+    """
+    with contextlib.ExitStack() as stack:
+        public = stack.enter_context(listening(config.server.listen_at))
+        ops = stack.enter_context(listening(config.server.ops_at))
+        log_file = stack.enter_context(contextlib.closing(JsonLog(config.logs, "front")))
+        log = log_file.logger()
+        stack.enter_context(_forwarding(log))
+        database = stack.enter_context(Database.open(config.database))
+        record = record or _asked_recorder(log)
+        server = assemble(config, database, log)
+        app = front_app(server, control or (lambda: Control(config.superlink())), record=record)
+        limits = config.limits
+        front = _Server(app, config, public, Gate(limits.connections, limits.slow_seconds), server.watch.release_all)
+        again(lambda: front.reload(log))
+        ours = _Server(ops_app(config, database, METRICS), None, ops, Gate(_OPS_CONNECTIONS, limits.slow_seconds))
+        await _together(front, ours, stop, log, ready)
+
+
+async def _together(
+    front: _Server, ops: _Server, stop: asyncio.Event, log: FilteringBoundLogger, ready: Callable[[], None]
+) -> None:
+    """Run both until ``stop`` is set or one of them ends."""
     servers = (front, ops)
-
-    def end() -> None:
-        for server in servers:
-            server.end()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGHUP, front.reload, log)
     tasks = [asyncio.create_task(server.serve()) for server in servers]
+    stopped = asyncio.create_task(stop.wait())
     try:
         while not all(server.started for server in servers) and not any(task.done() for task in tasks):
             await asyncio.sleep(0.01)
         if all(server.started for server in servers):
             log.info("front.ready", front=front.where, ops=ops.where)
             ready()
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        end()
-        await asyncio.gather(*tasks)
+        stopped.cancel()
+        for server in servers:
+            server.end()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         log.info("front.ended")
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
 
 
 class _Server(uvicorn.Server):
@@ -158,17 +185,15 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise ServerError("the front could not begin: its log says why")
-        patience = (
-            {} if self._tls is None else {"ssl_handshake_timeout": self._slow_seconds, "ssl_shutdown_timeout": 2.0}
-        )
-        listening = await asyncio.get_running_loop().create_server(
+        server = await asyncio.get_running_loop().create_server(
             lambda: self._gate.protocol(self.config, self.server_state, self.lifespan.state),
             sock=self._listener,
             ssl=self._tls,
             backlog=_BACKLOG,
-            **patience,
+            ssl_handshake_timeout=None if self._tls is None else self._slow_seconds,
+            ssl_shutdown_timeout=None if self._tls is None else _END_SECONDS,
         )
-        self.servers = [listening]
+        self.servers = [server]
         self.started = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -215,12 +240,6 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     return context
 
 
-@contextlib.contextmanager
-def _sockets(config: ServerConfig) -> Iterator[tuple[socket.socket, socket.socket]]:
-    with listening(config.server.listen_at) as public, listening(config.server.ops_at) as ops:
-        yield public, ops
-
-
 def listening(endpoint: Endpoint) -> socket.socket:
     """Return a socket that is bound there, the first that the host's name stands for.
 
@@ -230,10 +249,11 @@ def listening(endpoint: Endpoint) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, address = found[0]
+        family, kind, protocol, _, address = found[0]
     except (OSError, UnicodeError):
         raise ConfigError(f"{endpoint}: this host is unknown: name one of this machine") from None
-    bound = socket.socket(family, kind)
+    # asyncio sends small answers at once only where the protocol is named: without it each waits 40 ms.
+    bound = socket.socket(family, kind, protocol)
     try:
         if os.name == "posix":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
