@@ -147,8 +147,31 @@ def playlist(
 
 
 @device.command()
+def enrol(
+    invitation: Annotated[
+        str,
+        typer.Argument(metavar="INVITATION|FILE", help="What the operator gave you, or a file with it; - is stdin."),
+    ],
+    folder: Folder = HOME,
+) -> None:
+    """Take up an operator's invitation to a federation. Nothing of your listening history is sent.
+
+    This device makes two keys for that server alone, and sends their public halves and the invitation's token. Where
+    the answer is lost, give the same invitation once more.
+    """
+    from fedpersona.cli.enrolling import invited, outcome_words
+
+    found = invited(invitation)
+    with opening(folder) as opened:
+        before = max((entry.number for entry in opened.ledger.tail(1)), default=0)
+        place = opened.enrol(found)
+        asked = any(entry.number > before for entry in opened.ledger.tail(2))
+    say(outcome_words(place, asked=asked))
+
+
+@device.command()
 def join(
-    server: Annotated[str, typer.Argument(help="The server's address; 'practice' is one inside this command.")],
+    server: Annotated[str, typer.Argument(help="Address of a server you enrolled with; 'practice' is one here.")],
     folder: Folder = HOME,
     charging: Annotated[bool, typer.Option(help="Only while charging.")] = False,
     unmetered: Annotated[bool, typer.Option(help="Only on a network that costs nothing.")] = False,
@@ -157,8 +180,8 @@ def join(
 ) -> None:
     """Visit a server once: take its model and, with your consent, contribute to its open rounds.
 
-    This version reaches servers of its own process only. 'practice' is one with 300 invented people: all of it
-    happens on this machine, and you see what taking part is like.
+    Take up the operator's invitation first, with 'fedpersona device enrol'. 'practice' needs none: it is a server with
+    300 invented people inside this command, so that you see what taking part is like.
     """
     from contextlib import nullcontext
 
