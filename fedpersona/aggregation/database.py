@@ -34,7 +34,6 @@ from sqlalchemy import (
     event,
     inspect,
     select,
-    text,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -95,13 +94,15 @@ trainings = Table(
     Column("settings", JSON, nullable=False),
     Column("catalogue", String, nullable=False),
     Column("seed", Integer, nullable=False),
+    Column("newest_device", Integer),  # the last that was enrolled when it ended: no clock tells that as surely
     Column("began_at", Integer, nullable=False),
     Column("ended_at", Integer),
     Column("outcome", String),
     sqlite_autoincrement=True,
 )
-Index("one_training_at_a_time", text("(ended_at IS NULL)"), unique=True, sqlite_where=trainings.c.ended_at.is_(None),
-      _table=trainings)  # fmt: skip
+Index(
+    "one_training_at_a_time", trainings.c.ended_at.is_(None), unique=True, sqlite_where=trainings.c.ended_at.is_(None)
+)
 checkpoints = Table(
     "checkpoints",
     _tables,
@@ -236,7 +237,7 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a transaction that is on disk when the context ends, and undone if it raises.
 
-        No other process or thread writes meanwhile: keep it short.
+        No other process or thread writes meanwhile: keep it short, and do not open another inside it.
         """
         with self._named(), self._open(self._write_engine).begin() as connection:
             yield connection

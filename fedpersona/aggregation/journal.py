@@ -126,7 +126,8 @@ class Journal:
             if left:
                 _count(connection, "rounds", {"outcome": "interrupted"}, left)
             _count(connection, "invited", {}, invited)
-            return int(connection.execute(tables.rounds.insert().values(row)).inserted_primary_key[0])
+            added = tables.rounds.insert().values(row).returning(tables.rounds.c.id)
+            return int(connection.scalars(added).one())
 
     def phase(self, id: int, name: str) -> None:  # noqa: A002
         """Record which phase a round is in."""

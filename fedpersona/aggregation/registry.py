@@ -99,7 +99,7 @@ class Registry:
                     "training": number,
                     "registered_at": int(self._clock()),
                 }
-                return int(connection.execute(versions.insert().values(row)).inserted_primary_key[0])
+                return int(connection.scalars(versions.insert().values(row).returning(versions.c.number)).one())
         finally:
             staged.path.unlink(missing_ok=True)
 
@@ -141,6 +141,8 @@ class Registry:
         packed = pack(self._shelf.read(version.hash), dict(version.settings))
         body = hashlib.sha256(packed).hexdigest()
         with self._database.writing() as connection:
+            if connection.scalar(select(versions.c.pruned_at).where(versions.c.number == number)) is not None:
+                raise ServerError(f"version {number} was pruned meanwhile: look at the list of models")
             last = connection.scalar(select(func.max(releases.c.issued)))
             issued = int(self._clock()) if last is None else max(int(self._clock()), last + 1)
             note = ReleaseNote(federation, number, issued, version.devices, version.round_number, body)

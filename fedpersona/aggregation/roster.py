@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from sqlalchemy import Connection, Row, func, or_, select
 
 from fedpersona.aggregation.database import Database, devices, tokens
+from fedpersona.aggregation.scheduling import Devices, History
 from fedpersona.errors import ConfigError, EnrolmentRefused, ServerError
 
 __all__ = ["Enrolled", "EnrolledDevice", "IssuedToken", "Roster"]
@@ -139,10 +140,8 @@ class Roster:
             same = or_(devices.c.flower_key == flower_key, devices.c.signing_key == signing_key)
             if connection.execute(select(devices.c.number).where(same)).first() is not None:
                 raise EnrolmentRefused("a device with these keys is enrolled already: a new one makes its own keys")
-            made = connection.execute(
-                devices.insert().values(flower_key=flower_key, signing_key=signing_key, enrolled_at=now)
-            )
-            number = int(made.inserted_primary_key[0])
+            row_of = {"flower_key": flower_key, "signing_key": signing_key, "enrolled_at": now}
+            number = connection.scalars(devices.insert().values(row_of).returning(devices.c.number)).one()
             connection.execute(tokens.update().where(tokens.c.number == row.number).values(used_by=number))
         return Enrolled(number)
 
@@ -206,6 +205,17 @@ class Roster:
         counted = select(func.count()).where(devices.c.enrolled_at >= at, devices.c.revoked_at.is_(None))
         with self._database.reading() as connection:
             return int(connection.scalar(counted) or 0)
+
+    def fleet(self, history: History) -> Devices:
+        """Return what :func:`fedpersona.aggregation.scheduling.due` needs to know of the devices.
+
+        New are those whose number is above that of the last one before: a clock that was wrong changes nothing.
+        """
+        newer = func.count().filter(devices.c.number > history.newest_device)
+        counted = select(func.count(), newer).where(devices.c.revoked_at.is_(None))
+        with self._database.reading() as connection:
+            enrolled, new = connection.execute(counted).one()
+        return Devices(enrolled, new)
 
     def _find(self, condition: Any) -> EnrolledDevice | None:
         with self._database.reading() as connection:

@@ -70,6 +70,8 @@ class History:
     """Runs that failed in a row since the last that did not."""
     failed_at: float | None = None
     """When the last of them did, Unix seconds."""
+    newest_device: int = 0
+    """Number of the last device that was enrolled when the last training finished."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
 
-from fedpersona.aggregation.database import Database, checkpoints, trainings
+from fedpersona.aggregation.database import Database, checkpoints, devices, trainings
 from fedpersona.aggregation.scheduling import History
 from fedpersona.aggregation.shelf import Shelf
 from fedpersona.errors import ServerError
@@ -83,9 +83,19 @@ class Trainings:
         with self._database.reading() as connection:
             running = connection.scalar(select(func.count()).where(trainings.c.ended_at.is_(None)))
             finished = connection.execute(
-                select(func.count(), func.max(trainings.c.ended_at)).where(trainings.c.outcome == "finished")
-            ).one()
-        return History(bool(running), finished[0], finished[1], failures, failed_at)
+                select(trainings.c.ended_at, trainings.c.newest_device)
+                .where(trainings.c.outcome == "finished")
+                .order_by(trainings.c.id.desc())  # not by time: a clock may have been wrong
+            ).all()
+        last = finished[0] if finished else None
+        return History(
+            running=bool(running),
+            finished=len(finished),
+            finished_at=last.ended_at if last else None,
+            failures=failures,
+            failed_at=failed_at,
+            newest_device=last.newest_device if last else 0,
+        )
 
     def begin(self, model: str, settings: Mapping[str, Any], catalogue: str, seed: int) -> Training:
         """Begin a training.
@@ -100,14 +110,15 @@ class Trainings:
             running = connection.scalar(select(trainings.c.id).where(trainings.c.ended_at.is_(None)))
             if running is not None:
                 raise ServerError(f"training {running} has not ended: go on with it, or abandon it first")
-            made = connection.execute(trainings.insert().values(**row, began_at=int(self._clock())))
-            number = made.inserted_primary_key[0]
+            added = trainings.insert().values(**row, began_at=int(self._clock()))
+            number = connection.scalars(added.returning(trainings.c.id)).one()
             return _training(connection.execute(_chosen().where(trainings.c.id == number)).one())
 
     def checkpoint(self, training: Training, shared: Shared, answered: int) -> None:
         """Keep the model after a round; it is on disk when this returns, or the last one still counts.
 
-        The same model again is harmless. The two last models of a training stay on disk; older ones go.
+        The same model again is harmless. :meth:`fedpersona.aggregation.registry.Registry.prune` deletes the files
+        of all but the two last.
 
         Args:
             training: the one that runs.
@@ -179,7 +190,8 @@ class Trainings:
             if found is None or found.outcome not in (None, outcome):
                 raise ServerError(f"training {training.id} was {'unknown' if found is None else found.outcome}")
             if found.outcome is None:
-                row = {"outcome": outcome, "ended_at": int(self._clock())}
+                newest = connection.scalar(select(func.max(devices.c.number))) or 0
+                row = {"outcome": outcome, "ended_at": int(self._clock()), "newest_device": newest}
                 connection.execute(trainings.update().where(chosen).values(row))
 
 
@@ -189,8 +201,9 @@ def _chosen() -> Select[Any]:
     last = select(func.max(checkpoints.c.round_number)).where(own).correlate(trainings).scalar_subquery()
     most = select(func.max(checkpoints.c.answered)).where(own).correlate(trainings).scalar_subquery()
     newest = own & (checkpoints.c.round_number == last)
+    columns = [column for column in trainings.c if column.name != "newest_device"]
     return select(
-        trainings, checkpoints.c.round_number, checkpoints.c.hash.label("shared_hash"), most.label("answered")
+        *columns, checkpoints.c.round_number, checkpoints.c.hash.label("shared_hash"), most.label("answered")
     ).select_from(trainings.outerjoin(checkpoints, newest))
 
 
