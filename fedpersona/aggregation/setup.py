@@ -7,8 +7,10 @@ has the file ``.unfinished`` instead, and the next call begins anew.
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,9 @@ CONFIG = "server.toml"
 _UNFINISHED = ".unfinished"
 _OURS = ("keys", "state", "catalogue.fpc", CONFIG)
 _HTTPS = 443
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
+_LONGEST_HOST = 253
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,17 @@ class NewServer:
         return replace(self, listen=f"{here if local else '0.0.0.0'}:{port}")  # noqa: S104 - with TLS
 
     def certified(self) -> tuple[str, ...]:
-        """Return the names and addresses that the front's certificate is for, each once."""
+        """Return the names and addresses that the front's certificate is for, each once.
+
+        Raises:
+            ConfigError: one is neither a host name nor an IP address.
+        """
         host, _ = _host_and_port(self.address)
-        return tuple(dict.fromkeys((host, *self.hosts, "localhost", "127.0.0.1", "::1")))
+        found = tuple(dict.fromkeys((host, *self.hosts, "localhost", "127.0.0.1", "::1")))
+        for one in found:
+            if len(one) > _LONGEST_HOST or not (_HOST.fullmatch(one) or _is_ip(one)):
+                raise ConfigError(f"the host '{one[:80]}' is neither a host name in plain letters nor an IP address")
+        return found
 
 
 def initialise(folder: Path, server: NewServer, catalogue: Catalogue) -> ServerConfig:
@@ -194,6 +207,14 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a zone is of one machine only
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
