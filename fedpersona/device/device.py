@@ -76,6 +76,7 @@ class Device:
         self.enrolments = Enrolments(self._store, self.ledger)
         self._weekly = Weekly(self._store, self.vault, self.shelf, self.clock, zone)
         self._memberships: list[Membership] = []
+        self._seen: dict[str, str] = {}
         self.consent.on_withdraw(self._heed_no)
 
     @classmethod
@@ -248,7 +249,7 @@ class Device:
         self._check_known(address)
         identity = self.enrolments.identity(address)
         assert identity is not None  # noqa: S101 - checked in the line before
-        return NetworkLink(identity, self.enrolments, stop)
+        return NetworkLink(identity, self.enrolments, stop, self._seen)
 
     def leave(self, server: str) -> None:
         """Stop taking part in a server's federation. Consents stay as they are."""

@@ -52,12 +52,12 @@ class Link(Protocol):
         """After how many seconds the server would like to see this device again; None where it does not say."""
         ...
 
-    def catalogue(self) -> bytes:
-        """Return the signed catalogue (:mod:`fedpersona.wire.signed_catalogue`)."""
+    def catalogue(self) -> bytes | None:
+        """Return the signed catalogue (:mod:`fedpersona.wire.signed_catalogue`), None where it is the one from before."""
         ...
 
     def release(self) -> Release | None:
-        """Return the newest finished model, None where there is none."""
+        """Return the newest finished model, None where there is none or it is the one from before."""
         ...
 
     def offer(self, seconds: float) -> Offer | None:
@@ -85,8 +85,12 @@ class Link(Protocol):
         """Tell the server, in one of :data:`fedpersona.wire.parcel.REFUSALS`, that its question gets no answer."""
         ...
 
+    def pause(self) -> None:
+        """Say that this device takes no further part in rounds; it still fetches what is public."""
+        ...
+
     def leave(self) -> None:
-        """Say that this device takes no further part."""
+        """Say that this device takes no further part, and close the way."""
         ...
 
 

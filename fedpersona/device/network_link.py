@@ -67,15 +67,19 @@ class NetworkLink:
         identity: with whom the device is enrolled, and its keys.
         enrolments: keeps which plan was the last.
         stop: the app's wish to stop; every wait ends with it.
+        seen: ETags by path of what this process has fetched before: it is not fetched again.
     """
 
-    patience = 5.0
+    patience = 20.0
     """Seconds that one wait for news may take: the server is asked so often, and holds the question as long."""
 
-    def __init__(self, identity: Identity, enrolments: Enrolments, stop: Stop) -> None:
+    def __init__(
+        self, identity: Identity, enrolments: Enrolments, stop: Stop, seen: dict[str, str] | None = None
+    ) -> None:
         self._identity = identity
         self._enrolments = enrolments
         self._stop = stop
+        self._seen = {} if seen is None else seen
         self._https = Https(identity.server, identity.authority, stop)
         self._node: Node | None = None
         self._known = _Known()
@@ -86,15 +90,16 @@ class NetworkLink:
 
     # -- what is public --
 
-    def catalogue(self) -> bytes:
-        """Return the signed catalogue; learn first how the server is."""
+    def catalogue(self) -> bytes | None:
+        """Return the signed catalogue, None where it was fetched before; learn first how the server is."""
         self._listen("/v1/status")
-        return self._fetched("/v1/catalogue", _LARGEST_CATALOGUE)
+        answer = self._changed("/v1/catalogue", _LARGEST_CATALOGUE)
+        return None if answer is None else self._body(answer)
 
     def release(self) -> Release | None:
-        """Return the promoted model, None where there is none, or one that this device has seen a newer one of."""
-        answer = self._https.get("/v1/release", most=_LARGEST_MODEL, seconds=600.0)
-        if answer.status == 404:
+        """Return the promoted model, None where there is none or it was fetched before."""
+        answer = self._changed("/v1/release", _LARGEST_MODEL)
+        if answer is None or answer.status == 404:
             return None
         identity = self._identity
         note, packed = unseal_release(self._body(answer), identity.operator, identity.federation)
@@ -188,13 +193,17 @@ class NetworkLink:
             with suppress(FedpersonaError):  # a no that does not arrive is a no all the same
                 self._node.refuse(ask, code)
 
+    def pause(self) -> None:
+        """Say goodbye; what is public can still be fetched."""
+        node, self._node = self._node, None
+        if node is not None and not self._stop.wished:
+            with suppress(FedpersonaError):
+                node.leave()
+
     def leave(self) -> None:
         """Say goodbye and close the connection."""
-        node, self._node = self._node, None
         try:
-            if node is not None and not self._stop.wished:
-                with suppress(FedpersonaError):
-                    node.leave()
+            self.pause()
         finally:
             self._https.close()
 
@@ -271,6 +280,16 @@ class NetworkLink:
             raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
         self._model = (plan.shared_hash, shared)
         return shared
+
+    def _changed(self, path: str, most: int) -> Answer | None:
+        """Fetch a public file, None where it is the one that was fetched before."""
+        server = self._identity.server
+        answer = self._https.get(path, most=most, seconds=600.0, etag=self._seen.get(server + path))
+        if answer.status == 304:
+            return None
+        if answer.ok and "etag" in answer.headers:
+            self._seen[server + path] = answer.headers["etag"]
+        return answer
 
     def _fetched(self, path: str, most: int) -> bytes:
         return self._body(self._https.get(path, most=most, seconds=600.0))

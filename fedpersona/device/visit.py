@@ -124,6 +124,8 @@ def _next_offer(server: str, link: Link, ledger: Ledger, stop: Stop) -> Offer | 
 
 def _take_catalogue(server: str, link: Link, shelf: Shelf, ledger: Ledger, key: bytes | None) -> None:
     sealed = link.catalogue()
+    if sealed is None:
+        return
     try:
         if not isinstance(sealed, bytes):
             raise DataError("is not a file", place=f"catalogue of {server}")
@@ -146,9 +148,9 @@ def _take_model(
     """Take the finished model; where there is none yet but a run is under way, wait a little for its end."""
     deadline = time.monotonic() + _FIRST_MODEL
     release = link.release()
-    if release is None and link.busy:
-        link.leave()  # the run need not wait for this device
-    while release is None and link.busy and time.monotonic() < deadline and not unmet():
+    if release is None and shelf.trained is None and link.busy:
+        link.pause()  # the run need not wait for this device
+    while release is None and shelf.trained is None and link.busy and time.monotonic() < deadline and not unmet():
         stop.wait(_WAIT)
         stop.check()
         release = link.release()

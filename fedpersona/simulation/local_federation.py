@@ -304,6 +304,10 @@ class LocalLink:
     def refuse(self, code: str) -> None:
         """Nobody is told: who is asked and does not answer has left the round."""
 
+    def pause(self) -> None:
+        """Take no further part."""
+        self.leave()
+
     def leave(self) -> None:
         """Take no further part."""
         with self._federation._changed:

@@ -112,6 +112,9 @@ class Scripted:
     def refuse(self, code: str) -> None:
         self.refusals.append(code)
 
+    def pause(self) -> None:
+        self.left = True
+
     def leave(self) -> None:
         self.left = True
 

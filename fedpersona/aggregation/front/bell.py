@@ -23,7 +23,7 @@ HOLD_SECONDS = 25.0
 
 _PULLS_A_SECOND = 200  # that the SuperLink takes in its stride, with two cores
 _LONGEST_SPREAD = 60.0
-_BUSY_SECONDS, _IDLE_SECONDS = 5.0, 900.0
+_BUSY_SECONDS, _NEW_SECONDS, _IDLE_SECONDS = 5.0, 10.0, 900.0
 _LATEST = 1 << 53
 
 
@@ -58,7 +58,9 @@ def spread(watch: Watch) -> float:
 
 def come_back(watch: Watch) -> float:
     """Return after how many seconds a device that does not wait should ask again."""
-    return _BUSY_SECONDS if watch.picture.busy else _IDLE_SECONDS
+    if watch.picture.busy:
+        return _BUSY_SECONDS
+    return _NEW_SECONDS if watch.picture.release is None else _IDLE_SECONDS  # the first training is awaited
 
 
 def _asked(request: Request) -> tuple[int, float] | None:
