@@ -167,6 +167,14 @@ class Trainings:
             found = connection.scalar(chosen.order_by(checkpoints.c.round_number.desc()).limit(1))
         return None if found is None else self._shelf.read(found)
 
+    def answered(self, training: Training) -> list[int]:
+        """Return how many devices were in the sum of each completed round, also of those before a restart."""
+        own = (checkpoints.c.training == training.id) & (checkpoints.c.round_number > 0)
+        with self._database.reading() as connection:
+            return list(
+                connection.scalars(select(checkpoints.c.answered).where(own).order_by(checkpoints.c.round_number))
+            )
+
     def finish(self, training: Training) -> None:
         """End a training that is complete. Register its model before. Twice is harmless.
 

@@ -1,7 +1,7 @@
 import pytest
 
 from fedpersona.aggregation.database import Database
-from fedpersona.aggregation.journal import REASONS, Condition, Journal
+from fedpersona.aggregation.journal import REASONS, Condition, Counter, Journal
 from fedpersona.errors import ServerError
 from fedpersona.wire.parcel import REFUSALS
 
@@ -107,6 +107,13 @@ def test_counters_do_not_depend_on_the_order_of_labels_and_outlive_the_process(j
     with Database(database.path) as other:
         found = Journal(other).counters()
     assert [(one.labels, one.value) for one in found] == [({"a": "1", "b": "2"}, 3), ({}, 0.5)]
+
+
+def test_many_are_counted_in_one_transaction_or_none(journal):
+    journal.count_all([Counter("refused", {"reason": "shape"}, 2), Counter("refused", {"reason": "shape"}, 1)])
+    with pytest.raises(ValueError, match="reason"):
+        journal.count_all([Counter("seen", {}, 1), Counter("refused", {"reason": "song"}, 1)])
+    assert counted(journal) == {("refused", "shape"): 3}
 
 
 def test_the_state_says_since_when_and_only_what_was_agreed(journal, clock):

@@ -120,6 +120,7 @@ def test_a_training_is_read_as_it_was_begun_also_by_another_process(kept, databa
         kept.checkpoint(training, model(number), answered)
     with Database(database.path) as other:
         found = Trainings(other, folder).current()
+        assert Trainings(other, folder).answered(found) == [9, 7]
     assert (found.model, found.catalogue, found.seed) == ("popularity", "c" * 64, 7)
     assert found.settings == {"recency": 0.5, "discount": None}
     assert (found.round_number, found.shared_hash, found.answered) == (2, model(2).hash(), 9)
