@@ -25,6 +25,7 @@ __all__ = ["Gate"]
 
 _SHARE = 8  # an address that is not loopback has an eighth of all connections, at most
 _LEAST_SHARE = 16
+_LINGER_SECONDS = 0.2  # for the last bytes of an answer, once the server ends
 _SWEEPS = 4  # in the time that a connection may be silent
 
 
@@ -65,6 +66,21 @@ class Gate:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    async def drain(self) -> None:
+        """End connections as soon as nothing is answered on them; return when none is left.
+
+        A client that keeps a connection for later reads nothing from it, so TLS would wait for its goodbye in vain.
+        """
+        while self._open:
+            for connection in [one for one in self._open if not one.answering]:
+                self._end(connection)
+            await asyncio.sleep(_LINGER_SECONDS)
+
+    def end_all(self) -> None:
+        """End all connections, whatever happens on them."""
+        for connection in list(self._open):
+            self._end(connection)
+
     def admit(self, connection: GuardedProtocol) -> bool:
         """Tell whether there is room for a new connection, after making it if need be."""
         address = connection.address
@@ -92,7 +108,8 @@ class Gate:
     def _make_room(self) -> bool:
         for connection in self._open:
             if connection.silent_since is not None and not connection.served:
-                self._end(connection, "silent, room needed")
+                REFUSED.labels("silent, room needed").inc()
+                self._end(connection)
                 return True
         return False
 
@@ -102,10 +119,10 @@ class Gate:
             before = time.monotonic() - self._slow_seconds
             for connection in list(self._open):
                 if connection.silent_since is not None and connection.silent_since < before:
-                    self._end(connection, "silent")
+                    REFUSED.labels("silent").inc()
+                    self._end(connection)
 
-    def _end(self, connection: GuardedProtocol, reason: str) -> None:
-        REFUSED.labels(reason).inc()
+    def _end(self, connection: GuardedProtocol) -> None:
         self.forget(connection)
         connection.transport.abort()
 
@@ -144,10 +161,10 @@ class GuardedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a request that has begun must come to the end of its head in time."""
-        if self.silent_since is None and not self._answering:
+        if self.silent_since is None and not self.answering:
             self.silent_since = time.monotonic()
         super().data_received(data)
-        if self._answering:
+        if self.answering:
             self.silent_since = None
 
     def on_response_complete(self) -> None:
@@ -157,7 +174,8 @@ class GuardedProtocol(H11Protocol):
         super().on_response_complete()
 
     @property
-    def _answering(self) -> bool:
+    def answering(self) -> bool:
+        """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
 

@@ -191,7 +191,7 @@ class _Server(uvicorn.Server):
             ssl=self._tls,
             backlog=_BACKLOG,
             ssl_handshake_timeout=None if self._tls is None else self._slow_seconds,
-            ssl_shutdown_timeout=None if self._tls is None else _END_SECONDS,
+            ssl_shutdown_timeout=None if self._tls is None else self._slow_seconds,  # for the rest of an answer too
         )
         self.servers = [server]
         self.started = True
@@ -200,6 +200,16 @@ class _Server(uvicorn.Server):
         """Serve until :meth:`end`."""
         async with self._gate.sweeping():
             await super().serve([self._listener])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, as uvicorn does, but wait for no connection on which nothing is answered."""
+        draining = asyncio.create_task(self._gate.drain())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            draining.cancel()
+            self._gate.end_all()
+            await asyncio.sleep(0)  # for the connections to close
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

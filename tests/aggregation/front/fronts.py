@@ -109,6 +109,13 @@ class StandIn:
         return Response(body[::-1], media_type="application/x-protobuf", headers=headers)
 
 
+class _StandInServer(uvicorn.Server):
+    async def shutdown(self, sockets=None):
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # what the front keeps for later would never say goodbye
+        await super().shutdown(sockets)
+
+
 @contextlib.contextmanager
 def stand_in(config):
     """Serve the stand-in where the configuration has the SuperLink."""
@@ -117,7 +124,7 @@ def stand_in(config):
     async def answer(request: Request) -> Response:
         return await answers(request)
 
-    server = uvicorn.Server(
+    server = _StandInServer(
         uvicorn.Config(
             Starlette(routes=[Route("/{rest:path}", answer, methods=["GET", "POST"])]),
             host="127.0.0.1",
