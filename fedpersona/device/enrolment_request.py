@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 
@@ -10,23 +9,12 @@ from fedpersona.device.https import Answer
 from fedpersona.device.identity import Identity
 from fedpersona.device.ledger_entry import plain
 from fedpersona.errors import EnrolmentRefused, ServerUnreachable, ServerUntrusted
+from fedpersona.wire.enrolment import enrolment_words
 
-__all__ = ["enrolment_words", "placed", "request"]
+__all__ = ["placed", "request"]
 
 _LARGEST_NUMBER = 2**63 - 1
 _LARGEST_NODE_ID = 2**64 - 1  # Flower's are unsigned, 64 bits
-
-
-def enrolment_words(federation: str, token: str, flower_key: bytes) -> bytes:
-    """Return what the signing key signs at enrolment: only who holds its private half can enrol it, and only here.
-
-    Args:
-        federation: the federation's name.
-        token: the invitation's.
-        flower_key: the public key for Flower, PEM.
-    """
-    digest = hashlib.sha256(token.encode()).digest()
-    return b"fedpersona enrol 1\n" + federation.encode() + b"\n" + digest + flower_key
 
 
 def request(pending: Identity, token: str) -> bytes:
