@@ -39,8 +39,7 @@ def asked(rounds: RoundsConfig) -> tuple[str, ...]:
     clip = (
         "No limit is set to how much one device may weigh."
         if rounds.clip is None
-        else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most, so that no one device weighs "
-        "much."
+        else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most: the same limit for every device."
     )
     masked = (
         "It is masked: to the server each number in it is as likely as any other."
@@ -101,7 +100,7 @@ def round_in_words(one: RoundRecord) -> str:
 
 def taking_part(contact: str) -> tuple[str, ...]:
     """Return how a device joins, step by step."""
-    whom = f"Ask for an invitation: {contact}." if contact else "Ask whoever runs this for an invitation."
+    whom = f"Ask for an invitation: {contact.rstrip('.')}." if contact else "Ask whoever runs this for an invitation."
     return (
         f"{whom} Each lets one device in, once.",
         "Give it to fedpersona, or to an app that uses it. The device makes its keys and pins this server’s.",
@@ -111,7 +110,7 @@ def taking_part(contact: str) -> tuple[str, ...]:
 
 def leaving(contact: str) -> tuple[str, ...]:
     """Return how a device leaves, and what stays."""
-    whom = f" ({contact})" if contact else ""
+    whom = f" ({contact.rstrip('.')})" if contact else ""
     return (
         "Say no on your device. It takes effect at once: a round under way is stopped there, and your playlists go on "
         "without it.",
