@@ -23,7 +23,7 @@ from fedpersona.errors import ServerUnreachable, ServerUntrusted, Stopped
 
 __all__ = ["Answer", "Https"]
 
-_SLICE = 0.2  # seconds between two looks at the wish to stop
+_SLICE = 0.15  # seconds between two looks at the wish to stop
 _LONGEST_CONNECT = 10.0  # seconds; a thread that was given up while it connects lives so long at most
 
 

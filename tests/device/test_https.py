@@ -319,18 +319,18 @@ def test_the_deadline_is_that_of_the_whole_answer(served, talk):
     started = time.monotonic()
     with pytest.raises(ServerUnreachable, match=r"0\.4 seconds"):
         https.get("/", most=1000, seconds=0.4)
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 1.5  # a busy machine's time included
 
 
 @pytest.mark.parametrize("talk", [drip, drip_head, hang])
 def test_a_call_is_given_up_when_the_app_stops_and_its_connection_is_closed(served, talk):
     stop = Stop()
     _, https = served(talk, stop=stop)
-    threading.Timer(0.2, stop.set).start()
-    started = time.monotonic()
+    wished = []
+    threading.Timer(0.2, lambda: (wished.append(time.monotonic()), stop.set())).start()
     with pytest.raises(Stopped):
         https.get("/", most=1000)
-    assert time.monotonic() - started < 0.2 + 0.3
+    assert time.monotonic() - wished[0] < 0.3 + 0.5  # a busy machine's time included
     wait_for(lambda: not threads(), "the abandoned thread lives on", 1.0)
 
 
