@@ -62,13 +62,14 @@ def chromium(tmp_path, monkeypatch):
 @contextmanager
 def served(app: Starlette) -> Iterator[str]:
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="critical", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
         until = time.monotonic() + 10
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
+        assert server.started
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
     finally:
         server.should_exit = True
