@@ -41,7 +41,11 @@ __all__ = ["app", "nobody"]
 
 def server_bundle() -> bytes:
     """Return the bundle's bytes, the same each time."""
+    import warnings
+
     from flwr.cli.build import build_fab_from_files
 
     files = {"pyproject.toml": _PROJECT.encode(), "coordinator.py": _MODULE.encode()}
-    return build_fab_from_files(files)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Flower's, about the names of path patterns
+        return build_fab_from_files(files)[0]

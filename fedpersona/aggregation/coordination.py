@@ -98,10 +98,9 @@ class Coordination:
         collector = self._collector(grid, model, catalogue, training)
         coordinator = self._coordinator(collector, model, catalogue, training)
         planned = model.planned_rounds(catalogue)
-        answered: list[int] = []
         while coordinator.shared.round_number < planned:
-            answered.append(self._round(coordinator, collector, training, planned))
-        version = self._released(coordinator, training, answered)
+            self._round(coordinator, collector, training, planned)
+        version = self._released(coordinator, training)
         self.journal.say("idle", f"version {version} is served")
         return version
 
@@ -159,8 +158,8 @@ class Coordination:
 
     # -- a round --
 
-    def _round(self, coordinator: Coordinator, collector: GridCollector, training: Training, planned: int) -> int:
-        """Hold one round, again where devices left; return how many are in its sum."""
+    def _round(self, coordinator: Coordinator, collector: GridCollector, training: Training, planned: int) -> None:
+        """Hold one round, again where devices left."""
         number = coordinator.shared.round_number + 1
         attempts = self.config.rounds.attempts
         for attempt in range(1, attempts + 1):
@@ -180,7 +179,7 @@ class Coordination:
                 raise
             self.trainings.checkpoint(training, coordinator.shared, report.answered)
             self._ended(collector, "completed")
-            return report.answered
+            return
         raise RoundFailed(f"round {number} was never tried: attempts must be at least 1")
 
     def _stamped(self, plan: Plan) -> Plan:
@@ -236,8 +235,8 @@ class Coordination:
 
     # -- the end --
 
-    def _released(self, coordinator: Coordinator, training: Training, answered: list[int]) -> int:
-        metrics = {"rounds": coordinator.shared.round_number, "answered": answered}
+    def _released(self, coordinator: Coordinator, training: Training) -> int:
+        metrics = {"rounds": coordinator.shared.round_number, "answered": self.trainings.answered(training)}
         version = self.registry.register(coordinator.shared, training.settings, metrics, training)
         self.registry.promote(version, self._key, self.config.federation.name)
         self.trainings.finish(training)

@@ -226,7 +226,9 @@ class NetworkLink:
 
     def _next(self, node: Node, seconds: float) -> Ask | None:
         """Return the next message; wait for the server's bell before looking, so that nobody polls."""
-        if self._pulled >= self._known.bell >= 0:
+        if self._known.bell < 0:
+            self._listen("/v1/status")
+        if self._pulled >= self._known.bell:
             self._listen(f"/v1/bell?after={self._known.bell}&seconds={seconds:g}", seconds + 30.0)
             if self._pulled >= self._known.bell:
                 return None

@@ -303,7 +303,7 @@ def test_an_invitation_without_a_token_leaves_a_place_and_brings_the_new_authori
 
 def test_an_invitation_without_a_token_to_another_federation_takes_no_place_away(device, enrolments):
     place = enrolments.enrol(INVITATION, Office())
-    with pytest.raises(EnrolmentRefused, match="forget this server first"):
+    with pytest.raises(EnrolmentRefused, match="device leave"):
         enrolments.enrol(replace(INVITATION, token="", federation="Another"), Office())
     assert device.identities == (place,)
 
@@ -327,6 +327,7 @@ def test_a_row_that_is_damaged_is_named(device, enrolments):
             cursor.execute("UPDATE file SET body = ? WHERE name LIKE 'enrolment of %'", (body,))
         with pytest.raises(VaultDamaged, match=r"taste\.example"):
             enrolments.identity(ADDRESS)
+        assert "taste.example" in enrolments.export()[0]["broken"]
         with device._store.writing() as cursor:
             cursor.execute("UPDATE file SET body = ? WHERE name LIKE 'enrolment of %'", before)
 
