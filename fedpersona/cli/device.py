@@ -202,6 +202,21 @@ def join(
 
 
 @device.command()
+def leave(
+    server: Annotated[str, typer.Argument(help="The server's address.")],
+    folder: Folder = HOME,
+) -> None:
+    """Give up the place with a server: the keys made for it and the pin of its operator's key are deleted.
+
+    Your answers stay as they are, and so do the models you have. To come back you need another invitation.
+    """
+    with opening(folder) as opened:
+        opened.leave(server)
+        known = opened.enrolments.forget(server)
+    say(f"Left: {server}. The keys made for it are deleted." if known else f"{server}: was not known to this device.")
+
+
+@device.command()
 def export(
     out: Annotated[Path, typer.Argument(help="The zip to write; it must not be there yet.")],
     folder: Folder = HOME,

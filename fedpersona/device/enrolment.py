@@ -20,6 +20,7 @@ from fedpersona.errors import (
     PlanReplayed,
     ServerUntrusted,
     SignatureInvalid,
+    VaultDamaged,
 )
 from fedpersona.wire.invitation import Invitation
 
@@ -111,7 +112,7 @@ class Enrolments:
             if known is not None and known.enrolled and not same and not token_hash:
                 raise EnrolmentRefused(
                     f"{begun.server}: this device is enrolled there with '{known.federation}', and the invitation is "
-                    f"for '{begun.federation}': forget this server first if it is another one now"
+                    f"for '{begun.federation}': if the server changed, say 'fedpersona device leave' first"
                 )
             if not token_hash or (same and token_hash == _row(cursor, _USED, begun.server)):
                 kept = replace(known, authority=begun.authority) if known is not None and same else begun
@@ -161,10 +162,8 @@ class Enrolments:
     def all(self) -> tuple[Identity, ...]:
         """Return every server that is known by invitation, by address."""
         with self._store.reading() as cursor:
-            rows = cursor.execute(
-                "SELECT name, body FROM file WHERE substr(name, 1, ?) = ? ORDER BY name", (len(_KNOWN), _KNOWN)
-            ).fetchall()
-        return tuple(Identity.unpacked(bytes(body), name.removeprefix(_KNOWN)) for name, body in rows)
+            rows = _all(cursor)
+        return tuple(Identity.unpacked(body, name.removeprefix(_KNOWN)) for name, body in rows)
 
     def forget(self, server: str) -> bool:
         """Delete the keys made for a server and the pin of its operator's key; tell whether there was anything.
@@ -222,11 +221,18 @@ class Enrolments:
             _keep(cursor, name, address, str(number).encode())
 
     def export(self) -> list[dict[str, Any]]:
-        """Return with whom this device is enrolled, JSON-native; no private key."""
-        return [
-            one.public() | {"last_serial": self.last_serial(one.server), "newest_release": self.last_issue(one.server)}
-            for one in self.all()
-        ]
+        """Return with whom this device is enrolled, JSON-native; no private key. What cannot be read is named."""
+        with self._store.reading() as cursor:
+            servers = [name.removeprefix(_KNOWN) for name, _ in _all(cursor)]
+        return [self._exported(server) for server in servers]
+
+    def _exported(self, server: str) -> dict[str, Any]:
+        numbers = {"last_serial": self.last_serial(server), "newest_release": self.last_issue(server)}
+        try:
+            one = self.identity(server)
+            return {} if one is None else one.public() | numbers
+        except VaultDamaged as error:
+            return {"server": server, "broken": str(error)} | numbers
 
 
 def _begun(invitation: Invitation) -> tuple[Identity, bytes]:
@@ -246,7 +252,7 @@ def _check_pin(cursor: Cursor, one: Identity) -> None:
     if pinned is not None and pinned != one.operator:
         raise SignatureInvalid(
             f"{one.server}: the invitation names another operator's key than the one this device has pinned; nothing "
-            "was sent. If the operator says that the key was changed, forget this server first"
+            "was sent. If the operator says that it was changed, say 'fedpersona device leave' first"
         )
 
 
@@ -263,6 +269,13 @@ def _key_name(cursor: Cursor, server: str) -> str:
 def _identity(cursor: Cursor, row: str, server: str) -> Identity | None:
     body = _row(cursor, row, server)
     return None if body is None else Identity.unpacked(body, server)
+
+
+def _all(cursor: Cursor) -> list[tuple[str, bytes]]:
+    rows = cursor.execute(
+        "SELECT name, body FROM file WHERE substr(name, 1, ?) = ? ORDER BY name", (len(_KNOWN), _KNOWN)
+    )
+    return [(name, bytes(body)) for name, body in rows]
 
 
 def _row(cursor: Cursor, row: str, server: str) -> bytes | None:

@@ -71,6 +71,15 @@ def test_an_invitation_without_a_token_sends_nothing(shell, server, invitation):
     assert server.connections == 0
 
 
+def test_leaving_makes_room_for_another_operators_key(shell, server, invitation):
+    shell("enrol", invitation)
+    other = replace(invitation, operator=bytes(32))
+    assert "fedpersona device leave" in shell("enrol", other, code=2).stderr
+    assert "are deleted" in shell("leave", server.address).stdout
+    assert "was not known" in shell("leave", server.address).stdout
+    assert "as device 7" in shell("enrol", other).stdout
+
+
 def test_a_refusal_is_one_sentence(shell, invitation):
     told = shell("enrol", replace(invitation, token="b" * 32), code=2)
     assert "has expired" in told.stderr
