@@ -82,13 +82,15 @@ class Enrolment:
         try:
             answer = await self._enrolled(await request.body())
         except EnrolmentRefused as error:
+            self._attempts.failed(address)
             await asyncio.sleep(_PAUSE)
             return refusal(403, str(error), "enrolment refused")
         except (ServerError, DiskFull) as error:
+            self._attempts.well()
             # The token is used, but the same token with the same keys is answered again.
             self._server.log.error("enrolment.failed", problem=str(error))
             return refusal(503, "the server cannot enrol a device now: come again", "enrolment failed")
-        self._attempts.forgive(address)
+        self._attempts.well()
         return JSONResponse(answer, headers={"cache-control": "no-store"})
 
     async def _enrolled(self, body: bytes) -> dict[str, Any]:

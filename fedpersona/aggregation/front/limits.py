@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempts", "Limits", "refusal"]
 
+_MINUTE = 60.0
 _MOST_ADDRESSES = 10_000  # remembered at one time
 _ODD = (b"%", b"..", b"//", b"\\")  # of a path
 _RETRY = 5  # seconds after which a device may come again, where nothing better is known
@@ -36,45 +37,48 @@ def refusal(status: int, words: str, reason: str, headers: Mapping[str, str] | N
 
 
 class Attempts:
-    """How often something was tried within a minute, in all and by an address.
+    """How often something was tried within a minute, in all, and failed from one address.
 
     Args:
         in_all: most tries in a minute.
-        each: most tries of one address in a minute.
+        each: most failures of one address in a minute.
         clock: seconds, monotonic.
     """
 
     def __init__(self, in_all: int, each: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = {"": in_all}
+        self._in_all = in_all
         self._each = each
         self._clock = clock
-        self._tried: OrderedDict[str, deque[float]] = OrderedDict({"": deque()})
+        self._tried: deque[float] = deque()
+        self._failed: OrderedDict[str, deque[float]] = OrderedDict()
 
     def allowed(self, address: str) -> bool:
-        """Count one try; tell whether it is still within both limits. A refused try counts for nothing."""
+        """Tell whether an address may try now, and count the try if so."""
         now = self._clock()
-        recent = [self._recent("", now), self._recent(address or "?", now)]
-        if len(recent[0]) >= self._most[""] or len(recent[1]) >= self._each:
+        _forget(self._tried, now)
+        failures = self._failed.get(address, deque())
+        _forget(failures, now)
+        if len(self._tried) >= self._in_all or len(failures) >= self._each:
             return False
-        for times in recent:
-            times.append(now)
+        self._tried.append(now)
         return True
 
-    def forgive(self, address: str) -> None:
-        """Take the newest try of an address back: it was no guess."""
-        for times in (self._tried[""], self._tried.get(address or "?")):
-            if times:
-                times.pop()
+    def well(self) -> None:
+        """Take a try back: it was no guess."""
+        if self._tried:
+            self._tried.pop()
 
-    def _recent(self, address: str, now: float) -> deque[float]:
-        times = self._tried.setdefault(address, deque())
-        self._tried.move_to_end(address)
-        while times and times[0] <= now - 60.0:
-            times.popleft()
-        while len(self._tried) > _MOST_ADDRESSES:
-            oldest = next(name for name in self._tried if name)
-            del self._tried[oldest]
-        return times
+    def failed(self, address: str) -> None:
+        """Count a failure against an address."""
+        self._failed.setdefault(address, deque()).append(self._clock())
+        self._failed.move_to_end(address)
+        while len(self._failed) > _MOST_ADDRESSES:
+            self._failed.popitem(last=False)
+
+
+def _forget(times: deque[float], now: float) -> None:
+    while times and times[0] <= now - _MINUTE:
+        times.popleft()
 
 
 class Limits:

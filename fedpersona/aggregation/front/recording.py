@@ -91,13 +91,15 @@ def frames(path: Path) -> Iterator[tuple[str, bytes]]:
     Raises:
         DataError: the file is cut off, or no recording.
     """
+    left = path.stat().st_size
     with path.open("rb") as file:
-        while head := file.read(_LENGTHS.size):
+        while left:
+            head = file.read(_LENGTHS.size)
             title, size = _LENGTHS.unpack(head) if len(head) == _LENGTHS.size else (0, 0)
-            name, data = file.read(title), file.read(size)
-            if not title or len(name) < title or len(data) < size:
+            left -= _LENGTHS.size + title + size
+            if not title or left < 0:
                 raise DataError("is cut off, or no recording of a front", path=path)
-            yield name.decode(), data
+            yield file.read(title).decode(), file.read(size)
 
 
 def _lines(headers: object) -> bytes:

@@ -174,7 +174,7 @@ class Front:
         assert answer.status_code == 200, answer.text
         return device
 
-    def ask_in(self, device: Device, token: str, **changed) -> httpx.Response:
+    def ask_in(self, device: Device, token: str, /, **changed) -> httpx.Response:
         return self.http.post("/v1/enrol", json=device.request(self.config.federation.name, token) | changed)
 
     def pull(self, device: Device, body: bytes = b"abc", path: str = PULL) -> httpx.Response:
