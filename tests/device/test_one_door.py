@@ -19,7 +19,13 @@ NETWORK = {
     "socket", "ssl", "http", "urllib", "asyncio", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "websockets",
     "xmlrpc", "socketserver", "subprocess", "multiprocessing", "webbrowser", "telnetlib", "poplib", "imaplib",
 }  # fmt: skip
-PARSES_ADDRESSES = {"device/address.py": {"urllib"}}  # urllib.parse: no request is made with it
+ALLOWED = {
+    "device/address.py": {"urllib"},  # urllib.parse: no request is made with it
+    "device/https.py": {"ssl"},  # the one way onto the network, to servers that the owner took an invitation of
+    "device/https_lane.py": {"ssl", "socket", "httpx"},
+    "device/https_errors.py": {"ssl", "httpx"},
+}
+SPEAKS_HTTPS = {"device/enrolment.py", "device/enrolment_request.py", "device/network_link.py", "device/node.py"}
 SENDS = {"device/gate.py"}
 
 
@@ -34,12 +40,20 @@ def imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("room", ["device", "sources", "playlists", "taste", "privacy", "wire"])
-def test_nothing_on_the_device_can_open_a_connection_or_start_a_program(room):
+def test_nothing_on_the_device_but_https_can_open_a_connection_and_nothing_starts_a_program(room):
     for path in sorted((PACKAGE / room).rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         reached = {module.partition(".")[0] for module in imports(path)} & NETWORK
-        assert reached <= PARSES_ADDRESSES.get(name, set()), f"{name} imports {sorted(reached)}"
+        assert reached <= ALLOWED.get(name, set()), f"{name} imports {sorted(reached)}"
     assert imports(PACKAGE / "device/address.py") & {"urllib.parse", "urllib.request"} == {"urllib.parse"}
+
+
+def test_only_enrolment_and_the_link_speak_https():
+    for path in sorted((PACKAGE / "device").rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith("device/https"):
+            reached = {module for module in imports(path) if module.startswith("fedpersona.device.https")}
+            assert not reached or name in SPEAKS_HTTPS, f"{name} imports {sorted(reached)}"
 
 
 def test_only_the_gate_calls_send():
