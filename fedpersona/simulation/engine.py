@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fedpersona.aggregation.coordinator import Collector
-from fedpersona.errors import UnknownName
+from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.randomness import generator
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort import cohort_form
 from fedpersona.simulation.cohort.form import IntegerSum
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.scoring import play_matrix
+from fedpersona.simulation.simulated_device import addend
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
@@ -55,12 +55,9 @@ class DeviceEngine:
         total = fixed_point.zeros()
         with threadpool_limits(1):  # a device's arithmetic must not depend on how many cores helped
             for done, device in enumerate(answering.tolist(), start=1):
-                plays = self.population.plays(device)
-                rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
-                private = self.model.personalise(shared, plays)
-                update = self.model.contribute(shared, private, plays, rng)
-                for name, addend in fixed_point.encode_update(update).items():
-                    total[name] += addend
+                update = addend(self.model, layout, plan, shared, self.population.plays(device), device=device)
+                for name, integers in fixed_point.encode_update(update).items():
+                    total[name] += integers
                 self.progress(done, len(answering))
         return fixed_point.decode(total), len(answering)
 
@@ -68,7 +65,8 @@ class DeviceEngine:
 class CohortEngine:
     """The fast form: blocks of devices by sparse matrix products, on threads; every block adds exact integers.
 
-    The result is the same to the bit for any number of workers and any size of the blocks.
+    The result is the same to the bit for any number of workers and any size of the blocks. Updates are bounded by
+    their entries alone: no form clips whole updates, so a plan that asks for it is for :class:`DeviceEngine`.
     """
 
     def __init__(
@@ -90,7 +88,13 @@ class CohortEngine:
         self.block = block or self.form.block
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
-        """Sum the encoded updates of the devices that answer, a lane of blocks on each worker."""
+        """Sum the encoded updates of the devices that answer, a lane of blocks on each worker.
+
+        Raises:
+            ConfigError: the plan bounds the length of whole updates.
+        """
+        if plan.clip is not None:
+            raise ConfigError("the engine 'cohort' does not clip whole updates: use the engine 'device'")
         layout = self.model.layout(self.population.catalogue, plan.round_number)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         answering = self.behaviour.answering(plan, len(self.population))

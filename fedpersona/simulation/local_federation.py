@@ -20,11 +20,10 @@ from threadpoolctl import threadpool_limits
 from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.device.link import Offer, Release, provide
 from fedpersona.errors import CohortTooSmall, DevicesLeft, LayoutMismatch, RoundClosed, RoundFailed, WireError
-from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.masking import MaskKey, circle
-from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
+from fedpersona.simulation.simulated_device import addend
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
@@ -191,10 +190,7 @@ class LocalFederation:
         with threadpool_limits(1):
             for device, key in enumerate(keys):
                 plays = self.crowd.plays(device)
-                rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
-                update = self.model.contribute(shared, self.model.personalise(shared, plays), plays, rng)
-                if plan.clip is not None:
-                    update, _ = clip(update, fixed_point.layout, plan.clip)
+                update = addend(self.model, fixed_point.layout, plan, shared, plays, device=device)
                 words = fixed_point.encode_words(update)
                 key.mask(words, current.neighbours(key.public), current.hash.encode())
                 np.add(total, words, out=total)

@@ -1,0 +1,133 @@
+"""One invented device: it computes for a round what a real one does, but has no vault, no gate and no owner.
+
+Its keys are made from the seed of the simulation. They are no secret, and protect nobody: nobody real is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from threadpoolctl import threadpool_limits
+
+from fedpersona.catalogue import Catalogue
+from fedpersona.errors import PlanRefused
+from fedpersona.plays import Plays
+from fedpersona.privacy.clipping import clip
+from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.masking import MaskKey
+from fedpersona.randomness import generator
+from fedpersona.simulation.population import Population
+from fedpersona.taste import create
+from fedpersona.taste.model import Shared, TasteModel
+from fedpersona.wire.layout import Layout
+from fedpersona.wire.message import Words, envelope
+from fedpersona.wire.plan import Plan
+from fedpersona.wire.signed_plan import unseal_plan
+from fedpersona.wire.update import Update
+
+__all__ = ["SimulatedDevice", "SimulatedMaskKey", "addend", "operator_key", "signing_key"]
+
+
+def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays: Plays, *, device: int) -> Update:
+    """Return what one simulated device adds to the sum of a round: personalise, contribute, clip.
+
+    The caller says how many threads arithmetic may use: one, so that the result does not depend on the machine.
+
+    Args:
+        model: the taste model of the plan.
+        layout: of this round's updates.
+        plan: the round.
+        shared: the model that the round starts from.
+        plays: the device's history.
+        device: its number, which keys what it draws.
+    """
+    rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
+    update = model.contribute(shared, model.personalise(shared, plays), plays, rng)
+    if plan.clip is not None:
+        update, _ = clip(update, layout, plan.clip)
+    return update
+
+
+def operator_key(seed: int) -> Ed25519PrivateKey:
+    """Return the signing key of a simulated operator, the same for the same seed."""
+    return Ed25519PrivateKey.from_private_bytes(_digest(f"operator {seed}"))
+
+
+def signing_key(seed: int, device: int) -> Ed25519PrivateKey:
+    """Return the signing key of a simulated device, the same for the same seed and number."""
+    return Ed25519PrivateKey.from_private_bytes(_digest(f"device {seed} {device}"))
+
+
+def _digest(words: str) -> bytes:
+    return hashlib.sha256(f"fedpersona simulation: {words}".encode()).digest()
+
+
+class SimulatedMaskKey(MaskKey):
+    """A mask key that can be kept between two messages, as a real device's never is.
+
+    Under Flower's runtime each message may be answered by another process, so a simulated device has to keep it.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(secret)
+        self.public = self._private.public_key().public_bytes_raw()
+
+    @staticmethod
+    def fresh() -> bytes:
+        """Return the secret of a new key, 32 bytes."""
+        return secrets.token_bytes(32)
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedDevice:
+    """One of a simulation's devices."""
+
+    catalogue: Catalogue
+    plays: Plays = field(repr=False)
+    """Its invented history."""
+    number: int
+    seed: int
+    """Of the simulation: keys are made from it."""
+
+    @classmethod
+    def of(cls, population: Population, number: int, *, seed: int) -> SimulatedDevice:
+        """Return the device of one person of a population."""
+        return cls(population.catalogue, population.plays(number), number, seed)
+
+    @property
+    def key(self) -> Ed25519PrivateKey:
+        """What it signs its answers with."""
+        return signing_key(self.seed, self.number)
+
+    def believe(self, sealed: bytes) -> Plan:
+        """Return a plan that the simulated operator signed.
+
+        Raises:
+            PlanRefused: somebody else did, or it is for another catalogue.
+        """
+        plan = unseal_plan(sealed, operator_key(self.seed).public_key().public_bytes_raw())
+        if plan.catalogue != self.catalogue.version:
+            raise PlanRefused("the plan is for another catalogue: both sides need the same people, items and seed")
+        return plan
+
+    def message(self, plan: Plan, shared: Shared) -> tuple[bytearray, Words]:
+        """Return the device's answer to a plan, and a view of its words, which can be masked in place.
+
+        Raises:
+            PlanRefused: the shared model is not the one that the plan names.
+            LayoutMismatch: it is not of the model's form.
+        """
+        model = create(plan.model, dict(plan.settings))
+        model.check(shared, self.catalogue)
+        if shared.hash() != plan.shared_hash:
+            raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
+        layout = model.layout(self.catalogue, plan.round_number)
+        message, words = envelope(plan_hash=plan.hash(), layout=layout, ring_bits=plan.ring_bits)
+        with threadpool_limits(1):
+            update = addend(model, layout, plan, shared, self.plays, device=self.number)
+        FixedPoint(layout, plan.cohort, plan.ring_bits).encode_words(update, out=words)
+        return message, words
