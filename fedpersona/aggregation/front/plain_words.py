@@ -28,6 +28,11 @@ _LEARNS: Mapping[str, str] = {
     "ials": "for each item of the catalogue, a few numbers that say which other music the same people play",
 }
 
+_FAILED: Mapping[str, str] = {
+    "too few devices": "too few devices answered",
+    "devices left": "devices left before its end",
+}
+
 
 def learns(model: str) -> str:
     """Return what a taste model learns, to follow "It learns"; empty for a model that is not ours."""
@@ -39,10 +44,11 @@ def asked(rounds: RoundsConfig) -> tuple[str, ...]:
     clip = (
         "No limit is set to how much one device may weigh."
         if rounds.clip is None
-        else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most: the same limit for every device."
+        else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most, the same for every device."
     )
     masked = (
-        "It is masked: to the server each number in it is as likely as any other."
+        "It is masked: to the server each number in it is as likely as any other. For the masks goes, each time, a "
+        "public key that is used once."
         if rounds.masked
         else "It is not masked: the server can read it."
     )
@@ -51,7 +57,8 @@ def asked(rounds: RoundsConfig) -> tuple[str, ...]:
         "played.",
         clip,
         masked,
-        "Once, two public keys that it made for this server alone, so that nobody else can answer for it.",
+        "Or, where it does not answer a round, one word why. It does not tell its owner’s no from its owner’s limits.",
+        "Once, two public keys that it made for this server, so that nobody else can answer for it.",
     )
 
 
@@ -94,7 +101,7 @@ def round_in_words(one: RoundRecord) -> str:
             f"Round {one.round_number} of training {one.training} added up the lists of "
             f"{counted(one.answered, 'device')}."
         )
-    why = "too few devices answered" if one.outcome == "too few" else "it was broken off"
+    why = _FAILED.get(one.outcome, "it was broken off")
     return f"Round {one.round_number} of training {one.training} released nothing: {why}."
 
 

@@ -100,7 +100,7 @@ def _overview(config: ServerConfig, database: Database) -> dict[str, Any]:
     ended = {counter.labels.get("outcome"): counter.value for counter in journal.counters() if counter.name == "rounds"}
     return {
         "headline": _HEADLINES[condition.state],
-        "words": condition.words,
+        "words": _sentence(condition.words),
         "since": condition.since,
         **_devices(database),
         "latest": last[0] if last else None,
@@ -136,7 +136,7 @@ def _line(one: RoundRecord) -> _Line:
         outcome=f"now: {one.phase}" if running else str(one.outcome),
         invited=one.invited,
         answered="" if running else f"{one.answered:,}",
-        lost="" if running else f"{one.dropped + one.late + sum(one.refused.values()):,}",
+        lost="" if running else f"{one.dropped + sum(one.refused.values()):,}",
         up="" if running else _bytes(one.bytes_up),
         took="" if one.ended_at is None else _length(sum(one.seconds.values()) or one.ended_at - one.began_at),
     )
@@ -168,10 +168,13 @@ def _stages(last: Sequence[RoundRecord]) -> tuple[Share, ...]:
 
 
 def _lost(last: Sequence[RoundRecord]) -> tuple[Share, ...]:
-    """Return how many answers did not count, by why, the most frequent first."""
+    """Return how many answers did not count, by why, the most frequent first.
+
+    One that came after its round is also among the silent of that round.
+    """
     found: Counter[str] = Counter()
     for one in last:
-        found.update({"silent": one.dropped, "late": one.late})
+        found.update({"silent": one.dropped, "after its round": one.late})
         found.update(one.refused)
     return shares({reason: number for reason, number in found.most_common() if number})
 
@@ -185,6 +188,10 @@ def _model(one: Version, promoted: Version | None) -> _Model:
         hit_rate=f"{rate:.3f}" if isinstance(rate, float) else "",
         promoted=promoted is not None and promoted.number == one.number,
     )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + ("." if words and words[-1] not in ".!?" else "")
 
 
 def _bytes(number: int) -> str:

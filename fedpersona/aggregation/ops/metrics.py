@@ -33,7 +33,7 @@ METRICS: Mapping[str, MetricForm] = {
     "fedpersona_cohort": MetricForm("gauge", (), "Devices that the latest round invited."),
     "fedpersona_replies_total": MetricForm("counter", (), "Answers that went into a sum."),
     "fedpersona_dropouts_total": MetricForm(
-        "counter", ("reason",), "Invited devices without an answer in time: silent, or late."
+        "counter", ("reason",), "Invited devices that said nothing in time (silent); answers after their round (late)."
     ),
     "fedpersona_refused_total": MetricForm("counter", ("reason",), "Answers that were refused, by why."),
     "fedpersona_bytes_total": MetricForm(

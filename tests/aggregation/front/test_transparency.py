@@ -126,7 +126,7 @@ def test_what_is_told_of_the_model_is_what_was_promoted(tmp_path, database):
         ({"rounds": {"masked": True}}, ("It is masked", "Masks hold"), ("can read each list", "not masked")),
         ({"rounds": {"clip": 0}}, ("No limit is set to how much one device may weigh.", "No limit"), ("length of",)),
         ({"rounds": {"clip": 3.5}}, ("a length of 3.5 at most",), ("No limit",)),
-        ({"rounds": {"attempts": 1}}, ("up to 1 time.",), ()),
+        ({"rounds": {"attempts": 1}}, ("It is tried 1 time at most.",), ()),
         ({"schedule": {"kind": "one-shot"}}, ("learned once",), ("learned anew",)),
         ({"schedule": {"kind": "standing", "every_days": 1}}, ("learned anew every day,",), ("or sooner", "once, in")),
         (
@@ -186,7 +186,7 @@ def test_no_device_no_key_and_no_time_finer_than_a_day_is_told(tmp_path, databas
 def test_of_a_round_that_released_nothing_no_count_is_told(tmp_path, database):
     config = configured(tmp_path)
     fill(config, database)
-    failed = [one for one in transparency_facts(config, database)["rounds"] if one["outcome"] == "too few"]
+    failed = [one for one in transparency_facts(config, database)["rounds"] if one["outcome"] == "too few devices"]
     assert len(failed) == 2
     assert all(one["devices"] is None and "41" not in one["in_words"] for one in failed)
     assert failed[0]["in_words"] == "Round 3 of training 2 released nothing: too few devices answered."

@@ -81,16 +81,18 @@ def fill(config: ServerConfig, database: Database, *, trainings: int = 2, device
 
 
 def _rounds(journal: Journal, training: int, number: int) -> Iterator[int]:
-    stages = {"inviting": 4.2, "keys": 9.8, "collecting": 21.5, "applying": 0.8}
+    stages = {"gathering": 4.2, "entering": 9.8, "updating": 21.5}
     for place in range(1, 5):
         attempt = 1
         if place == 3:
             failed = journal.begin(training, place, 1, 100 * number + 90 + place, 372)
-            journal.end(failed, "too few", answered=41, dropped=329, refused={"stale": 2}, seconds={"inviting": 4.0})
+            journal.end(
+                failed, "too few devices", answered=41, dropped=329, refused={"stale": 2}, seconds={"gathering": 4.0}
+            )
             attempt = 2
         answered = 290 + 11 * place + 3 * number
         opened = journal.begin(training, place, attempt, 100 * number + place, 372)
-        journal.phase(opened, "collecting")
+        journal.phase(opened, "updating")
         journal.end(
             opened,
             "completed",

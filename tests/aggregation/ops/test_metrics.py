@@ -28,15 +28,15 @@ def test_what_the_journal_counted_is_what_is_told(watched):
     rounds = Journal(watched.database).rounds(1000)
     completed = [one for one in rounds if one.outcome == "completed"]
     assert found["fedpersona_rounds_total", "completed"] == len(completed) == 8
-    assert found["fedpersona_rounds_total", "too few"] == 2
+    assert found["fedpersona_rounds_total", "too few devices"] == 2
     assert found["fedpersona_cohort",] == 372
     assert found["fedpersona_replies_total",] == sum(one.answered for one in rounds)
     assert found["fedpersona_dropouts_total", "silent"] == sum(one.dropped for one in rounds)
     assert found["fedpersona_dropouts_total", "late"] == sum(one.late for one in rounds)
     assert found["fedpersona_refused_total", "declined"] == 48
     assert found["fedpersona_bytes_total", "up"] == sum(one.bytes_up for one in rounds)
-    assert found["fedpersona_stage_seconds_total", "keys"] == pytest.approx(
-        sum(r.seconds.get("keys", 0) for r in rounds)
+    assert found["fedpersona_stage_seconds_total", "entering"] == pytest.approx(
+        sum(r.seconds.get("entering", 0) for r in rounds)
     )
     assert found["fedpersona_model_version",] == 2
     assert found["fedpersona_devices", "enrolled"] == 4

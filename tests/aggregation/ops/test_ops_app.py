@@ -162,7 +162,7 @@ def test_rounds_as_json_newest_first(watched):
     assert len(found) == 10
     assert [one["id"] for one in found] == sorted((one["id"] for one in found), reverse=True)
     assert found[0]["outcome"] == "completed"
-    assert found[0]["seconds"]["collecting"] == pytest.approx(22.7)
+    assert found[0]["seconds"]["updating"] == pytest.approx(22.7)
     opened = Journal(watched.database).begin(3, 1, 1, 999, 80)
     newest = watched.client().get("/v1/rounds").json()["rounds"][0]
     assert (newest["id"], newest["outcome"], newest["invited"]) == (opened, None, 80)
