@@ -21,7 +21,7 @@ __all__ = ["HOLD_SECONDS", "come_back", "heard", "ring", "spread"]
 HOLD_SECONDS = 25.0
 """A request is held so long at most: less than what proxies and mobile networks take for silence."""
 
-_PULLS_A_SECOND = 200  # that the SuperLink takes in its stride, with two cores
+_DEVICES_A_SECOND = 40  # whose work the SuperLink hands out in its stride, some ten requests each
 _LONGEST_SPREAD = 60.0
 _BUSY_SECONDS, _NEW_SECONDS, _IDLE_SECONDS = 5.0, 10.0, 900.0
 _LATEST = 1 << 53
@@ -53,7 +53,7 @@ def heard(server: Server) -> dict[str, Any]:
 
 def spread(watch: Watch) -> float:
     """Return over how many seconds devices should come after the bell, so that they do not come all at once."""
-    return round(min(len(watch.picture.allowed) / _PULLS_A_SECOND, _LONGEST_SPREAD), 3)
+    return round(min(len(watch.picture.allowed) / _DEVICES_A_SECOND, _LONGEST_SPREAD), 3)
 
 
 def come_back(watch: Watch) -> float:
