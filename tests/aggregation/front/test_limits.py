@@ -190,3 +190,12 @@ def test_addresses_without_end_take_no_memory_without_end():
     for number in range(10_500):
         attempts.failed(str(number))
     assert len(attempts._failed) == 10_000
+
+
+def test_an_answer_that_nobody_takes_is_given_up(tmp_path):
+    with fronting(new_server(tmp_path, slow_seconds=0.5)) as front:
+        front.config.model.catalogue.write_bytes(b'{"version":"large"}\n' + bytes(20 << 20))
+        with front.raw(b"GET /v1/catalogue HTTP/1.1\r\nhost: a\r\n\r\n"):
+            until(lambda: front.counted("fedpersona_front_refused_total", reason="answer not taken") >= 1)
+            until(lambda: front.counted("fedpersona_front_connections") <= 1)
+        assert front.http.get("/v1/status").status_code == 200
