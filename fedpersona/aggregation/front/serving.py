@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,15 +16,16 @@ from typing import TYPE_CHECKING
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from fedpersona.aggregation.config import Endpoint, ServerConfig
+from fedpersona.aggregation.config import ServerConfig
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.front.app import METRICS, assemble, front_app
 from fedpersona.aggregation.front.connections import Gate
+from fedpersona.aggregation.front.listening import BACKLOG, listening, tls
 from fedpersona.aggregation.front.recording import VARIABLE, Record, recorder
 from fedpersona.aggregation.logs import JsonLog
 from fedpersona.aggregation.ops.app import ops_app
 from fedpersona.aggregation.superlink import Control
-from fedpersona.errors import ConfigError, DataNotFound, PortTaken, ServerError
+from fedpersona.errors import DataNotFound, ServerError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
 
     from fedpersona.aggregation.front.enrolment import Control as Registers
 
-__all__ = ["listening", "serve", "serve_until"]
+__all__ = ["serve", "serve_until"]
 
-_BACKLOG = 1024
 _KEPT_SECONDS = 75  # a connection that waits for its next request
 _END_SECONDS = 2  # for answers that have begun
 _OPS_CONNECTIONS = 64
@@ -169,11 +167,11 @@ class _Server(uvicorn.Server):
                 forwarded_allow_ips="127.0.0.1,::1",
                 timeout_keep_alive=_KEPT_SECONDS,
                 timeout_graceful_shutdown=_END_SECONDS,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
             )
         )
         self._files = None if config is None or proxied else (config.server.certificate, config.server.key)
-        self._tls = None if self._files is None else _tls(*self._files)
+        self._tls = None if self._files is None else tls(*self._files)
         self._listener = listener
         self._gate = gate
         self._ending = ending
@@ -189,7 +187,7 @@ class _Server(uvicorn.Server):
             lambda: self._gate.protocol(self.config, self.server_state, self.lifespan.state),
             sock=self._listener,
             ssl=self._tls,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             ssl_handshake_timeout=None if self._tls is None else self._slow_seconds,
             ssl_shutdown_timeout=None if self._tls is None else self._slow_seconds,  # for the rest of an answer too
         )
@@ -226,58 +224,12 @@ class _Server(uvicorn.Server):
         if self._tls is None or self._files is None:
             return
         try:
-            _tls(*self._files)  # a pair that does not fit must not touch the context in use
+            tls(*self._files)  # a pair that does not fit must not touch the context in use
             self._tls.load_cert_chain(*map(str, self._files))
         except (ServerError, DataNotFound, OSError) as error:
             log.error("certificate.refused", problem=str(error))
         else:
             log.info("certificate.read")
-
-
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    if certificate is None or key is None:
-        raise ServerError("[server] has no certificate and key: make them with 'fedpersona serve init'")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(certificate, key)
-    except FileNotFoundError:
-        raise DataNotFound("the certificate or its key is not there: see [server]", path=certificate) from None
-    except (ssl.SSLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ServerError(f"{certificate}: certificate and key cannot be used ({reason}): see [server]") from None
-    return context
-
-
-def listening(endpoint: Endpoint) -> socket.socket:
-    """Return a socket that is bound there, the first that the host's name stands for.
-
-    Raises:
-        PortTaken: another program listens there.
-        ConfigError: it is no address of this machine.
-    """
-    try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-    except (OSError, UnicodeError):
-        raise ConfigError(f"{endpoint}: this host is unknown: name one of this machine") from None
-    # asyncio sends small answers at once only where the protocol is named: without it each waits 40 ms.
-    bound = socket.socket(family, kind, protocol)
-    try:
-        if os.name == "posix":
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(_BACKLOG)
-    except OSError as error:
-        bound.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
-                f"{endpoint}: another program listens there: end it, or choose another port in server.toml"
-            ) from None
-        raise ConfigError(f"{endpoint}: cannot be listened on ({error.strerror}): choose another") from None
-    bound.setblocking(False)
-    return bound
 
 
 def _asked_recorder(log: FilteringBoundLogger) -> Record | None:

@@ -148,7 +148,7 @@ def stand_in(config):
         thread.join()
 
 
-def until(condition, seconds: float = 5.0) -> None:
+def until(condition, seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
