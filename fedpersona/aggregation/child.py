@@ -127,10 +127,10 @@ class Child:
         except psutil.NoSuchProcess:
             return []
 
-    def ask_to_end(self) -> None:
-        """Send SIGTERM."""
+    def ask_to_end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal that asks it to end."""
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(how)
 
     def ended(self) -> bool:
         """Whether it is gone; its end is taken note of."""
@@ -148,15 +148,18 @@ class Child:
 
 
 def end_all(children: Sequence[Child], patience: float = _PATIENCE) -> None:
-    """End children and all that they started: SIGTERM, and SIGKILL to what is there after ``patience`` seconds."""
+    """End children and all that they started: SIGTERM, and SIGKILL to what is there after ``patience`` seconds.
+
+    After a quarter of them SIGINT comes in between: a SuperLink that waits for open connections takes it for "now".
+    """
     families = [process for child in children for process in child.family()]
     for child in children:
         child.ask_to_end()
     until = time.monotonic() + patience
-    waiting = list(children)
-    while waiting and time.monotonic() < until:
-        time.sleep(0.02)
-        waiting = [child for child in waiting if not child.ended()]
+    waiting = _left(children, until - 0.75 * patience)
+    for child in waiting:
+        child.ask_to_end(signal.SIGINT)
+    waiting = _left(waiting, until)
     for child in waiting:
         child.kill()
     _, left = psutil.wait_procs(families, timeout=max(0.0, min(1.0, until - time.monotonic())))
@@ -165,6 +168,15 @@ def end_all(children: Sequence[Child], patience: float = _PATIENCE) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+
+
+def _left(children: Sequence[Child], until: float) -> list[Child]:
+    """Wait for children to end until a time of the steady clock; return those that have not."""
+    waiting = [child for child in children if not child.ended()]
+    while waiting and time.monotonic() < until:
+        time.sleep(0.02)
+        waiting = [child for child in waiting if not child.ended()]
+    return waiting
 
 
 def _how(code: int) -> str:

@@ -266,7 +266,7 @@ def _invitations(kept: _Kept, count: int, hours: float, words: str) -> Iterator[
 
 @server.command()
 def revoke(
-    number: Annotated[int, typer.Argument(help="The device's number, as 'devices' lists it.")],
+    number: Annotated[int, typer.Argument(max=1 << 53, help="The device's number, as 'devices' lists it.")],
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -290,7 +290,7 @@ def revoke(
 
 @server.command()
 def promote(
-    version: Annotated[int, typer.Argument(help="The model's version, as 'models' lists it.")],
+    version: Annotated[int, typer.Argument(max=1 << 53, help="The model's version, as 'models' lists it.")],
     config: Config = None,
     as_json: Json = False,
 ) -> None:
