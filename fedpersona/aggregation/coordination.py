@@ -24,6 +24,7 @@ from fedpersona.aggregation.journal import Journal
 from fedpersona.aggregation.registry import Registry
 from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.serials import Serials
+from fedpersona.aggregation.state_lock import COORDINATOR, held
 from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Coordination", "train"]
 
+_LONGEST_WAIT = 90.0  # seconds for another coordinator to end
 _OVERTIME = 60  # seconds that a plan is valid beyond its two exchanges
 _LOG = logging.getLogger(__name__)
 
@@ -53,10 +55,13 @@ def train(config_file: str | Path, grid: Grid) -> int:
 
     Raises:
         RoundFailed: a round failed as often as the configuration allows; the training goes on from there next time.
+        ServerRunning: another coordinator is at work.
         InputError: the configuration or the state is not what it should be.
     """
     config = ServerConfig.load(config_file)
-    with Database.open(config.database) as database:
+    # One that a killed SuperLink left behind ends by itself; until then there must not be two.
+    alone = held(config.server.state, COORDINATOR, wait=_LONGEST_WAIT)
+    with alone, Database.open(config.database) as database:
         return Coordination(config, database).train(grid)
 
 

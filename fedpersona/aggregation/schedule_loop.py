@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from fedpersona.aggregation import scheduling
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.roster import Roster
+from fedpersona.aggregation.state_lock import COORDINATOR, is_held
 from fedpersona.aggregation.superlink import RunState
 from fedpersona.aggregation.trainings import Trainings
 from fedpersona.errors import FedpersonaError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Runs", "ScheduleLoop"]
 
 _LOOK = 1.0  # seconds between two looks at a run
+_GRACE = 5.0  # seconds that a coordinator has to tell Flower that it is done
+_STARTING = 45.0  # seconds that it has to begin
 _PAUSE = 2.0  # seconds after something that should have answered did not
 
 
@@ -34,6 +37,10 @@ class Runs(Protocol):
 
     def runs(self) -> Mapping[int, RunState]:
         """Return the newest runs by id."""
+        ...
+
+    def stop_run(self, run_id: int) -> None:
+        """Stop a run."""
         ...
 
 
@@ -69,6 +76,7 @@ class ScheduleLoop:
         self._log = log
         self._clock = clock
         self._run: int | None = None
+        self._at_work = 0.0  # when the run's coordinator was last seen at work, or should be by
         self._failures = 0
         self._failed_at: float | None = None
         self._reached: tuple[int, int | None] | None = None
@@ -93,22 +101,36 @@ class ScheduleLoop:
         """
         states = self._runs.runs()
         if self._run is None:
-            self._run = next((run for run, state in states.items() if not state.over), None)
+            self._take(next((run for run, state in states.items() if not state.over), None))
         if self._run is not None:
             state = states.get(self._run)
-            if state is not None and not state.over:
+            if state is not None and not state.over and not self._died():
                 return _LOOK
             self._over(self._run, state)
         return self._start_if_due()
 
+    def _take(self, run: int | None) -> None:
+        self._run = run
+        self._at_work = time.monotonic() + _STARTING
+
+    def _died(self) -> bool:
+        """Tell whether the run's coordinator was at work and is gone: Flower itself notices in a minute only."""
+        now = time.monotonic()
+        if is_held(self._config.server.state, COORDINATOR):
+            self._at_work = now
+        if now - self._at_work < _GRACE:
+            return False
+        if self._run is not None:
+            self._runs.stop_run(self._run)
+        return True
+
     def _start_if_due(self) -> float:
         history = self._trainings.history(max(0, self._failures - 1), self._failed_at)
-        since = history.finished_at or 0.0
-        devices = scheduling.Devices(self._roster.enrolled(), self._roster.enrolled_since(since))
+        devices = self._roster.fleet(history)
         now = self._clock()
         if not scheduling.due(self._config, now, history, devices):
             return scheduling.next_look(self._config, now, history, devices)
-        self._run = self._runs.start_run(self._bundle(), {"server": str(self._config.file)})
+        self._take(self._runs.start_run(self._bundle(), {"server": str(self._config.file)}))
         self._log.info("run.started", run=self._run, devices=devices.enrolled, goes_on=history.running)
         return _LOOK
 

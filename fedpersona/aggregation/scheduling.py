@@ -10,7 +10,7 @@ __all__ = ["Config", "Devices", "History", "Rounds", "Schedule", "due", "next_lo
 _DAY = 86_400.0
 _FIRST_WAIT = 60.0  # seconds after one failure
 _LONGEST_WAIT = 3600.0
-_LONGEST_LOOK = 30.0  # seconds: how late a newly enrolled device may be noticed
+_LONGEST_LOOK = 2.0  # seconds: how late a newly enrolled device may be noticed
 _SHORTEST_LOOK = 1.0
 
 
@@ -119,7 +119,7 @@ def due(config: Config, now: float, trainings: History, devices: Devices) -> boo
 
 
 def next_look(config: Config, now: float, trainings: History, devices: Devices) -> float:
-    """Return the seconds after which to ask :func:`due` again: 0 if it is due, else 1 to 30."""
+    """Return the seconds after which to ask :func:`due` again: 0 if it is due, else 1 to 2, for devices enrol any time."""
     if due(config, now, trainings, devices):
         return 0.0
     waits = [_left(now, trainings.failed_at, wait_after(trainings.failures))]

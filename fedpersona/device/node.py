@@ -101,24 +101,32 @@ class Node:
             ClockUnsure: this device's clock and the server's differ too much.
             ServerUnreachable: it does not answer.
         """
-        if not self._active:
-            request = fleet_pb2.ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT)
+        if self._active:
+            return
+        request = fleet_pb2.ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT)
+        try:
             found = self._call("activate-node", request, fleet_pb2.ActivateNodeResponse())
+        except RoundClosed:  # Flower activates no node that it takes for active, as after a lost goodbye
+            if not self._send_beat():
+                raise
+        else:
             if found.node_id != self._node.node_id:
                 raise EnrolmentRefused(
                     "the server calls this device by another number than at enrolment: enrol it again"
                 )
-            self._active = True
-            self._beat_at = time.monotonic()
+        self._active = True
+        self._beat_at = time.monotonic()
 
     def beat(self) -> None:
         """Say that this node is still there, where it is time to; activate it where the server has forgotten."""
         self.activate()
         if time.monotonic() >= self._beat_at + HEARTBEAT * random.uniform(0.5, 0.8):  # noqa: S311 - not all at once
-            request = heartbeat_pb2.SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
-            known = self._call("send-node-heartbeat", request, heartbeat_pb2.SendNodeHeartbeatResponse()).success
+            self._active = self._send_beat()
             self._beat_at = time.monotonic()
-            self._active = bool(known)
+
+    def _send_beat(self) -> bool:
+        request = heartbeat_pb2.SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
+        return bool(self._call("send-node-heartbeat", request, heartbeat_pb2.SendNodeHeartbeatResponse()).success)
 
     def leave(self, seconds: float = 1.0) -> None:
         """Say goodbye, waiting at most so long. What was not confirmed before may be lost with it."""

@@ -205,6 +205,15 @@ def test_a_node_cannot_speak_for_another(superlink):
         one.close()
 
 
+def test_a_node_whose_goodbye_was_lost_is_active_again_at_once(superlink):
+    made, node_id = enrolled(superlink)
+    for _ in range(2):
+        node, way = node_of(superlink, made, node_id)
+        node.activate()
+        assert node.pull() is None
+        way.close()  # killed: it says nothing
+
+
 def test_a_device_whose_clock_is_a_day_off_hears_that_it_is_the_clock(superlink, monkeypatch):
     import datetime as real
 
