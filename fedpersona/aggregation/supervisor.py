@@ -142,7 +142,7 @@ def serve(config: ServerConfig, on_ready: Callable[[], None] = lambda: None) -> 
     """
     check_files(config)
     with ExitStack() as stack:
-        stack.enter_context(held(config.server.state))
+        stack.enter_context(held(config.server.state, wait=1.0))
         superlink = config.superlink()
         link_at = Endpoint(superlink.address)
         for endpoint in (config.server.listen_at, config.server.ops_at, link_at):
