@@ -5,6 +5,7 @@ Public names load when they are first used, so that importing the package is che
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from fedpersona.taste import IALS, Ease, Popularity, Shared, Subspace, TasteModel
 
 __version__ = "0.1.0"
+
+# Flower reads these when it is imported. It tells nobody that it runs, and asks nobody for a newer version, unless the
+# environment says otherwise.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 __all__ = [
     "IALS",

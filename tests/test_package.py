@@ -33,6 +33,22 @@ def test_the_simulator_and_the_command_line_bring_neither_torch_nor_flwr_nor_ray
     assert run(code) == "[]"
 
 
+ENTRIES = (
+    "fedpersona.device.node", "fedpersona.flower", "fedpersona.aggregation.serverapp", "fedpersona.simulation.local_grid",
+    "clients.app", "server.app",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_flower_tells_nobody_that_it_runs_whichever_way_it_is_entered(entry):
+    code = (
+        "import os; [os.environ.pop(name, None) for name in ('FLWR_TELEMETRY_ENABLED', 'FLWR_DISABLE_UPDATE_CHECK')]; "
+        f"import {entry}; from flwr.supercore import telemetry; print(telemetry.FLWR_TELEMETRY_ENABLED, "
+        "os.environ['FLWR_DISABLE_UPDATE_CHECK'])"
+    )
+    assert run(code) == "0 1"
+
+
 @pytest.mark.parametrize("name", fedpersona.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(fedpersona, name) is not None

@@ -190,7 +190,8 @@ class RoundsConfig(_Section):
     wait_for: Annotated[int, Field(ge=1)] = Field(default_factory=lambda data: data.get("min_count", 1))
     """Fewest devices present before a round begins; by default ``min_count``."""
     over_sampling: Annotated[float, Field(ge=0, le=10)] = 0.2
-    """Share of devices asked above what is wanted, against those that leave; never above ``cohort``."""
+    """Share of devices asked above the cohort, where so many are there, against those that leave; the sum is of at
+    most ``cohort`` all the same."""
     gather_seconds: Seconds = 600.0
     """How long a round waits for enough devices before it says that it waits."""
     deadline_seconds: Seconds = 600.0
