@@ -59,7 +59,7 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Watch a whole federation on this machine: a server over TLS, twenty devices of invented people, and what goes wrong.
+    """Watch a whole federation on this machine: a server over TLS, twenty devices, invented people, mishaps.
 
     Two owners never say yes, one device is killed in the middle of a round, one is revoked. In the end all traffic is
     searched for anything of anybody's history; the exit code is 1 where something is found. About two minutes.

@@ -194,10 +194,9 @@ def _train(played: Federation, people: Sequence[Person], cast: Cast, story: Stor
     outcome = played.train()
     if outcome.killed < 0 or outcome.revoked < 0 or len(outcome.took_part()) < cast.least:
         raise RoundFailed("the demo's rounds went by without its drop-out, its revocation, or its people: try again")
-    have = sum(facts.get("rounds") == cast.rounds for facts in outcome.fetched.values())
-    story.say(
-        f"Version {outcome.version} of the model is signed and served; {have} devices have it, also those that declined."
-    )
+    have = {number for number, facts in outcome.fetched.items() if facts.get("rounds") == cast.rounds}
+    declined = " (also those that declined)" if outcome.declined and outcome.declined <= have else ""
+    story.say(f"Version {outcome.version} of the model is signed and served; {len(have)} devices have it{declined}.")
     return outcome
 
 
@@ -256,12 +255,8 @@ def _canary(recording: Path, people: Sequence[Person], story: Story) -> tuple[Re
     report = canary.search(recorded)
     story.say(
         f"Searched: all {human_bytes(report.bytes_up)} that devices sent in {report.requests:,} requests and all "
-        f"{human_bytes(report.bytes_down)} that they got, where the server has taken TLS off"
-        + (
-            f"; and {human_bytes(report.bytes_unpacked)} unpacked from {report.streams:,} compressed streams in it."
-            if report.streams
-            else ". Every place where a zlib, gzip or zip stream could begin was unpacked: there was none."
-        )
+        f"{human_bytes(report.bytes_down)} that they got, where the server has taken TLS off; and every zlib, gzip or "
+        f"zip stream in it, unpacked ({report.streams:,}, {human_bytes(report.bytes_unpacked)})."
     )
     story.say(
         f"For: {len(canary.invented):,} names that are in no catalogue and {len(canary.moments):,} times of plays, in "
@@ -281,7 +276,7 @@ def _canary(recording: Path, people: Sequence[Person], story: Story) -> tuple[Re
 
 def _end(result: DemoResult, keep: Path | None, story: Story) -> None:
     if result.clean:
-        story.verdict("Nothing was found: no name and no time of any history has left a device.", good=True)
+        story.verdict("Nothing was found: no name and no time of any history, in any of these forms.", good=True)
     elif result.canary.findings:
         first = result.canary.findings[0]
         story.verdict(
