@@ -7,10 +7,10 @@ plan is used twice, and nothing is counted twice: an attempt that was cut off re
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.grid_collector import GridCollector, Pace
 from fedpersona.aggregation.journal import Journal
+from fedpersona.aggregation.logs import JsonLog
 from fedpersona.aggregation.registry import Registry
 from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.serials import Serials
@@ -33,6 +34,7 @@ from fedpersona.wire.signed_catalogue import unseal
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
+    from structlog.typing import FilteringBoundLogger
 
     from fedpersona.taste.model import TasteModel
 
@@ -40,7 +42,6 @@ __all__ = ["Coordination", "train"]
 
 _LONGEST_WAIT = 90.0  # seconds for another coordinator to end
 _OVERTIME = 60  # seconds that a plan is valid beyond its two exchanges
-_LOG = logging.getLogger(__name__)
 
 
 def train(config_file: str | Path, grid: Grid) -> int:
@@ -61,8 +62,8 @@ def train(config_file: str | Path, grid: Grid) -> int:
     config = ServerConfig.load(config_file)
     # One that a killed SuperLink left behind ends by itself; until then there must not be two.
     alone = held(config.server.state, COORDINATOR, wait=_LONGEST_WAIT)
-    with alone, Database.open(config.database) as database:
-        return Coordination(config, database).train(grid)
+    with alone, Database.open(config.database) as database, closing(JsonLog(config.logs, "coordinator")) as log:
+        return Coordination(config, database, log=log.logger()).train(grid)
 
 
 @dataclass
@@ -81,9 +82,17 @@ class Coordination:
         config: the server's configuration.
         database: the server's state.
         clock: gives Unix seconds.
+        log: where rounds are told, with their ids; by default nowhere but in the journal.
     """
 
-    def __init__(self, config: ServerConfig, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.time,
+        log: FilteringBoundLogger | None = None,
+    ) -> None:
         models = config.models
         self.config = config
         self.journal = Journal(database)
@@ -92,6 +101,7 @@ class Coordination:
         self.trainings = Trainings(database, models)
         self._serials = Serials(database)
         self._clock = clock
+        self._log = log
         self._key = signing_key(config.server.signing_key)
         self._attempt = _Attempt()
 
@@ -173,17 +183,17 @@ class Coordination:
             try:
                 report = coordinator.run_round()
             except (CohortTooSmall, DevicesLeft) as error:
-                self._ended(collector, "devices left" if isinstance(error, DevicesLeft) else "too few devices")
-                _LOG.warning("training %s: %s", training.id, error)
+                outcome = "devices left" if isinstance(error, DevicesLeft) else "too few devices"
+                self._ended(collector, training, number, outcome)
                 if attempt == attempts:
                     self.journal.say("waiting", f"round {number} of {planned}: {error}")
                     raise
                 continue
             except BaseException:
-                self._ended(collector, "failed")
+                self._ended(collector, training, number, "failed")
                 raise
             self.trainings.checkpoint(training, coordinator.shared, report.answered)
-            self._ended(collector, "completed")
+            self._ended(collector, training, number, "completed")
             return
         raise RoundFailed(f"round {number} was never tried: attempts must be at least 1")
 
@@ -222,21 +232,14 @@ class Coordination:
         current = self.trainings.current()
         return (current.round_number or 0) + 1 if current is not None and current.id == training.id else 1
 
-    def _ended(self, collector: GridCollector, outcome: str) -> None:
+    def _ended(self, collector: GridCollector, training: Training, number: int, outcome: str) -> None:
         record, tally = self._attempt.record, collector.tally
-        if record is None:
-            return
-        self.journal.end(
-            record,
-            outcome,
-            answered=tally.answered,
-            refused=tally.refused,
-            dropped=tally.dropped,
-            late=tally.late,
-            bytes_up=tally.bytes_up,
-            bytes_down=tally.bytes_down,
-            seconds=tally.seconds,
-        )
+        counts = tally.counts()
+        if self._log is not None:
+            told = {"training": training.id, "round": number, "attempt": self._attempt.number}
+            self._log.info("round.ended", outcome=outcome, serial=self._attempt.serial, **told, **counts)
+        if record is not None:
+            self.journal.end(record, outcome, **counts)
 
     # -- the end --
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Tally"]
 
@@ -35,6 +36,18 @@ class Tally:
     def dropped(self) -> int:
         """Devices that were asked and said nothing."""
         return max(0, self.asked - self.answered - sum(self.refused.values()))
+
+    def counts(self) -> dict[str, Any]:
+        """Return what :meth:`fedpersona.aggregation.journal.Journal.end` takes."""
+        return {
+            "answered": self.answered,
+            "refused": dict(self.refused),
+            "dropped": self.dropped,
+            "late": self.late,
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+        }
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
