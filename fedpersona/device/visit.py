@@ -89,8 +89,7 @@ def _answer_rounds(
             gate.contribute(server, link, offer, shelf.catalogue, stop)
         except Stopped:
             raise
-        except (RoundClosed, PlanReplayed) as no:
-            link.refuse("late")
+        except (RoundClosed, PlanReplayed) as no:  # the round after it may be waiting already: nothing is refused
             lost += 1
             if lost == _ATTEMPTS:
                 return answered, str(no)
