@@ -35,7 +35,7 @@ from fedpersona.wire.signed_release import unseal_release
 from tests.serving import Served, serving
 
 SETTINGS = {"dim": 16, "rounds": 3}
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
