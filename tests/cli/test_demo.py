@@ -8,9 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
+
+from fedpersona.cli.ending import one_sentence
+from fedpersona.cli.main import app
 
 COMMAND = [sys.executable, "-m", "fedpersona.cli", "demo"]
 LIMIT = 400  # seconds: tests share their machine
@@ -122,3 +126,11 @@ def test_options_that_do_not_go_together_are_one_sentence(tmp_path, arguments, c
     assert complaint in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("clean", "code"), [(True, 0), (False, 1)])
+def test_a_finding_is_an_exit_code(monkeypatch, capsys, clean, code):
+    result = SimpleNamespace(clean=clean, summary=lambda: {"clean": clean})
+    monkeypatch.setattr("fedpersona.simulation.demo.run_demo", lambda config, console: result)
+    assert one_sentence(lambda: app(["demo", "--json"], standalone_mode=False)) == code
+    assert json.loads(capsys.readouterr().out) == {"clean": clean}
