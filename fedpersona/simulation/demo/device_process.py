@@ -151,8 +151,6 @@ class Work:
         while device.shelf.trained is None and time.monotonic() < until:
             device.leave(self._server)
             state = device.join(self._server, wait=_LAST_VISIT).state
-            if state.startswith("failed"):
-                break
             time.sleep(_PAUSE)  # the public page learns of a new model a moment after the operator does
         trained = device.shelf.trained
         self._tell(

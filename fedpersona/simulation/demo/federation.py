@@ -197,7 +197,8 @@ class Federation:
         while (served := self._server.served()) is None:
             self._hear(deadline)
         self.outcome.version = int(served["number"])
-        for number in self._fleet.order("fetch"):
+        not_shut_out = [number for number in self._fleet.devices if number != self.outcome.revoked]
+        for number in self._fleet.order("fetch", not_shut_out):
             self.outcome.fetched[number] = {}
         self._await("fetched", lambda told: self.outcome.fetched.__setitem__(told.device, told.facts))
         return self.outcome
@@ -239,7 +240,9 @@ class Federation:
                 self.outcome.declined.add(told.device)
                 self._fleet.order("leave", [told.device])
                 name = self._people[told.device].name
-                self._story.say(f"{name} never said yes: the device declined. It still gets the finished model.")
+                self._story.say(
+                    f"{name} never said yes: the device declined. The finished model is there for it all the same."
+                )
             case "holding":
                 self._misfortune(told.device)
 

@@ -73,6 +73,7 @@ class DemoResult:
                 for one in outcome.rounds
             ],
             "took_part": len(outcome.took_part()),
+            "have_the_model": sum(facts.get("rounds") is not None for facts in outcome.fetched.values()),
             "declined": sorted(number + 1 for number in outcome.declined),
             "killed": outcome.killed + 1,
             "revoked": outcome.revoked + 1,
