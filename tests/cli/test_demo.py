@@ -60,6 +60,7 @@ def test_the_whole_demo_federates_survives_and_leaks_nothing(folder):
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["took_part"] == 16
+    assert summary["have_the_model"] == 18, "all but the killed and the revoked one"
     assert summary["declined"] == [7, 15]
     assert len({summary["killed"], summary["revoked"], *summary["declined"]} - {0}) == 4
     outcomes = [(one["round_number"], one["outcome"]) for one in summary["rounds"]]
