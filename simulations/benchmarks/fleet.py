@@ -97,7 +97,7 @@ def measure(devices: int, processes: int, settings: dict[str, int], seconds: flo
                 for record in rounds
             ],
             **summary(devices, rounds),
-            "requests": requests(folder, config, devices, len(rounds)),
+            "requests": requests(folder, devices, len(rounds)),
             "usage": {role: usage[role] for role in ROLES if role in usage},
             "bytes on disk": {file.name: file.stat().st_size for file in sorted(config.server.state.glob("*.db"))},
         }
@@ -117,21 +117,17 @@ def summary(devices: int, rounds: list) -> dict[str, object]:
     }
 
 
-def requests(folder: Path, config, devices: int, rounds: int) -> dict[str, object]:
-    """Return what devices asked of the front, and what the coordinator asked of the SuperLink, by kind."""
+def requests(folder: Path, devices: int, rounds: int) -> dict[str, object]:
+    """Return what devices asked of the front, by kind; what the coordinator asks of the SuperLink is not counted."""
     asked: Counter[str] = Counter()
     for file in folder.glob("driver-*.counts"):
         asked.update(json.loads(file.read_text()))
     bytes_ = {way: asked.pop(f"bytes {way}", 0) for way in ("up", "down")}
     problems = {kind: asked.pop(kind) for kind in list(asked) if kind.startswith("problem")}
     by_device = {kind: round(count / devices / rounds, 2) for kind, count in sorted(asked.items())}
-    served = re.findall(
-        r'"POST /v1/(\S+?)[ ?"]', "".join(log.read_text() for log in config.logs.glob("superlink*.log"))
-    )
     return {
         "a device and round": by_device,
         "of them to the SuperLink": round(sum(v for kind, v in by_device.items() if "fleet" in kind), 1),
-        "as the SuperLink's log has them": dict(Counter(served)),
         "bytes a device and round": {way: round(count / devices / rounds) for way, count in bytes_.items()},
         "problems": problems,
     }
