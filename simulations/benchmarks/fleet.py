@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, nargs="+", default=[100], help="sizes, one server each")
     parser.add_argument("--processes", type=int, default=2, help="processes that the devices run in")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds of the model, after the one that counts plays")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of the model")
     parser.add_argument("--settings", nargs="*", default=["dim=8"], help="of the subspace model, name=number")
     parser.add_argument("--minutes", type=float, default=10.0, help="most for one size")
     parser.add_argument("--json", action="store_true")
