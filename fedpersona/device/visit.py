@@ -18,6 +18,7 @@ __all__ = ["visit"]
 _WAIT = 0.25  # seconds between two looks at whether to stop
 _ATTEMPTS = 3  # rounds in a row that a server may give up before the visit ends
 _LONGEST = 1800.0  # seconds of one visit
+_MODEL_LOOK = 3.0  # seconds between two looks for it, over a network
 _FIRST_MODEL = 30.0  # seconds to wait for a server's first model
 _LARGEST_CATALOGUE = 512 << 20  # bytes
 
@@ -150,7 +151,7 @@ def _take_model(
     if release is None and shelf.trained is None and link.busy:
         link.pause()  # the run need not wait for this device
     while release is None and shelf.trained is None and link.busy and time.monotonic() < deadline and not unmet():
-        stop.wait(_WAIT)
+        stop.wait(min(link.patience, _MODEL_LOOK))
         stop.check()
         release = link.release()
     release = release or link.release()

@@ -9,7 +9,15 @@ from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.roster import Roster
 from fedpersona.cli.main import app
 from fedpersona.device import starter
-from fedpersona.errors import ConfigError, DataError, DataNotFound, OutputError, ServerError, UnsafeServer
+from fedpersona.errors import (
+    ConfigError,
+    DataError,
+    DataNotFound,
+    EnrolmentRefused,
+    OutputError,
+    ServerError,
+    UnsafeServer,
+)
 from fedpersona.wire.invitation import Invitation
 from fedpersona.wire.signed_catalogue import unseal
 
@@ -166,3 +174,23 @@ def test_serve_refuses_before_anything_starts_when_a_key_is_lost(made):
     (made.parent / "keys" / "operator-key.pem").unlink()
     assert isinstance(run("serve", "--config", str(made)).exception, DataNotFound)
     assert list((made.parent / "state").iterdir()) == []
+
+
+def test_a_public_invitation_holds_no_token_and_is_no_invitation_to_take_part(made):
+    found = json.loads(well("server", "enrol", "--public", "--json", "--config", str(made)))
+    invitation = Invitation.parse(found["invitations"][0])
+    assert invitation.token == ""
+    assert found["hours"] is None
+    assert json.loads(well("server", "invitations", "--json", "--config", str(made))) == []
+
+
+def test_an_invitation_that_was_taken_back_lets_nobody_in(made):
+    text = json.loads(well("server", "enrol", "--note", "Ada", "--json", "--config", str(made)))["invitations"][0]
+    token = Invitation.parse(text).token
+    assert "Ada" in well("server", "invitations", "--config", str(made))
+    assert token not in well("server", "invitations", "--json", "--config", str(made))
+    well("server", "take-back", "1", "--config", str(made))
+    assert "taken back" in well("server", "invitations", "--config", str(made))
+    with pytest.raises(EnrolmentRefused):
+        enrolled(ServerConfig.load(made), token)
+    assert isinstance(run("server", "take-back", "7", "--config", str(made)).exception, EnrolmentRefused)
