@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Coordination", "train"]
 
 _LONGEST_WAIT = 90.0  # seconds for another coordinator to end
+_FRESH = 0.2  # seconds that the list of enrolled devices is good for: a thousand replies need not read it each
 _OVERTIME = 60  # seconds that a plan is valid beyond its two exchanges
 
 
@@ -102,6 +103,8 @@ class Coordination:
         self._serials = Serials(database)
         self._clock = clock
         self._log = log
+        self._members: dict[int, bytes] = {}
+        self._read_at = float("-inf")
         self._key = signing_key(config.server.signing_key)
         self._attempt = _Attempt()
 
@@ -208,6 +211,12 @@ class Coordination:
         )
 
     def _enrolled(self) -> dict[int, bytes]:
+        """Return who may take part; read again so often that a revocation acts in the same round."""
+        if time.monotonic() - self._read_at > _FRESH:
+            self._members, self._read_at = self._read_members(), time.monotonic()
+        return self._members
+
+    def _read_members(self) -> dict[int, bytes]:
         return {
             device.node_id: device.signing_key
             for device in self.roster.devices()

@@ -157,11 +157,13 @@ class GridCollector:
         """Take in the keys of those that enter, until all answered, the cohort is full or time is up."""
         digest = plan.hash()
         roster: dict[int, bytes] = {}
+        keys: set[bytes] = set()
 
         def take(node: int, parcel: Parcel) -> None:
             self._verify(node, parcel, digest, parcel["key"])
-            if parcel["key"] in roster.values():
+            if parcel["key"] in keys:
                 raise ParcelRefused("a key that another device entered with")
+            keys.add(parcel["key"])
             roster[node] = parcel["key"]
 
         self._exchange(exchange, take, enough=lambda: len(roster) >= plan.cohort)
@@ -184,14 +186,17 @@ class GridCollector:
             try:
                 words = decode(message, plan_hash=digest, layout=fixed_point.layout, ring_bits=plan.ring_bits)
             except LayoutMismatch:
-                raise ParcelRefused(
-                    "an update of another form",
-                ) from None
+                raise ParcelRefused("an update of another form") from None
             np.add(total, words, out=total)
             self.tally.answered += 1
             self.tally.bytes_up += len(message)
 
-        self._exchange(exchange, take, enough=lambda: self.tally.answered >= plan.cohort)
+        before = self.tally.refused.total()
+
+        def over() -> bool:  # under masks one that says no spoils the sum: the round is begun again at once
+            return self.tally.answered >= plan.cohort or (plan.masked and self.tally.refused.total() > before)
+
+        self._exchange(exchange, take, enough=over)
         count = self.tally.answered
         if plan.masked and count < asked:
             raise DevicesLeft(plan.round_number, asked - count, asked)
@@ -205,8 +210,9 @@ class GridCollector:
         shared: dict[int, RecordDict] = {}
         messages = []
         for node, content in fields.items():
-            records = shared.setdefault(id(content), records_from(kind, content, ASKS))
-            messages.append(Message(records, node, kind, ttl=self.pace.deadline_seconds + 60.0))
+            if id(content) not in shared:  # most messages have the same content: it is kept, and uploaded, once
+                shared[id(content)] = records_from(kind, content, ASKS)
+            messages.append(Message(shared[id(content)], node, kind, ttl=self.pace.deadline_seconds + 60.0))
             self.tally.bytes_down += sum(map(len, content.values()))
         names = list(self.grid.push_messages(messages))
         self._rung()

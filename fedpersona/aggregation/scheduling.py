@@ -119,7 +119,7 @@ def due(config: Config, now: float, trainings: History, devices: Devices) -> boo
 
 
 def next_look(config: Config, now: float, trainings: History, devices: Devices) -> float:
-    """Return the seconds after which to ask :func:`due` again: 0 if it is due, else 1 to 2, for devices enrol any time."""
+    """Return the seconds after which to ask :func:`due` again: 0 if it is due, else 1 to 2: devices enrol any time."""
     if due(config, now, trainings, devices):
         return 0.0
     waits = [_left(now, trainings.failed_at, wait_after(trainings.failures))]

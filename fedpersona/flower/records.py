@@ -1,7 +1,8 @@
 """A parcel as the records of a Flower message, and back: bytes only, never an array format that has to be parsed.
 
-Small fields travel in one ConfigRecord, large ones in an ArrayRecord, which Flower cuts into chunks. The arrays are
-plain bytes: nothing is read by ``numpy.load``, so there is no header, no pickle and no size that a sender chooses.
+Small fields travel in one ConfigRecord, large ones in an ArrayRecord, which Flower cuts into chunks. Each record, array
+and chunk is a request of its own, so a large field that happens to be short travels with the small ones. The arrays
+are plain bytes: nothing is read by ``numpy.load``, so there is no header, no pickle and no size that a sender chooses.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = ["parcel_from", "records_from"]
 
 _SMALL, _LARGE = "parcel", "arrays"
 _KIND = "fedpersona.bytes"
+_SHORT = 1 << 20  # bytes: up to here a field needs no chunks
 
 
 def records_from(kind: str, fields: Mapping[str, bytes], forms: Mapping[str, Mapping[str, Field]]) -> RecordDict:
@@ -28,8 +30,8 @@ def records_from(kind: str, fields: Mapping[str, bytes], forms: Mapping[str, Map
         forms: :data:`~fedpersona.wire.parcel.ASKS` or :data:`~fedpersona.wire.parcel.REPLIES`.
     """
     form = forms[checked(kind, fields, forms).kind]
-    records = RecordDict({_SMALL: ConfigRecord({name: fields[name] for name in fields if not form[name].large})})
-    large = {name: value for name, value in fields.items() if form[name].large}
+    large = {name: value for name, value in fields.items() if form[name].large and len(value) > _SHORT}
+    records = RecordDict({_SMALL: ConfigRecord({name: fields[name] for name in fields if name not in large})})
     if large:
         records[_LARGE] = ArrayRecord(
             {name: Array(dtype="uint8", shape=(len(value),), stype=_KIND, data=value) for name, value in large.items()}
