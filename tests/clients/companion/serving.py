@@ -132,6 +132,7 @@ def serving(device: Device) -> Iterator[Served]:
     server = uvicorn.Server(
         uvicorn.Config(
             build(owner, door, lambda: setattr(server, "should_exit", True)),
+            ws="none",
             access_log=False,
             log_level="critical",
             lifespan="off",
