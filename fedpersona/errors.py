@@ -44,6 +44,7 @@
     ├── WireError                  something that must not cross the wall, or does not fit
     │   ├── LayoutMismatch         an update that is not of the declared layout
     │   ├── ParcelRefused          a message of another type, record, size or form than agreed
+    │   │   └── ReplyUnsigned      an answer that its device did not sign
     │   ├── BoundExceeded          a contribution above its declared bound
     │   └── SumOverflow            a sum that could wrap around in its ring
     ├── RoundFailed                a round that may not release a sum
@@ -89,6 +90,7 @@ __all__ = [
     "PlanReplayed",
     "PortTaken",
     "Refusal",
+    "ReplyUnsigned",
     "RoundClosed",
     "RoundFailed",
     "ServerError",
@@ -308,6 +310,10 @@ class LayoutMismatch(WireError):
 
 class ParcelRefused(WireError):
     """A message of another type, record, size or form than agreed."""
+
+
+class ReplyUnsigned(ParcelRefused):
+    """An answer is not signed by the device that it is said to be from."""
 
 
 class BoundExceeded(WireError):

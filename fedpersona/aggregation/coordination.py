@@ -29,6 +29,7 @@ from fedpersona.aggregation.state_lock import COORDINATOR, held
 from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed
+from fedpersona.flower.unreadable import guard_replies
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import unseal
 
@@ -110,6 +111,7 @@ class Coordination:
 
     def train(self, grid: Grid) -> int:
         """Train to the end and promote; see :func:`train`."""
+        guard_replies()
         catalogue = self._catalogue()
         model = self.config.model.create()
         training = self._current(model, catalogue)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
+from typing import TypeAlias
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,10 +24,18 @@ from flwr.serverapp import Grid
 
 from fedpersona.aggregation.sampling import sample_cohort
 from fedpersona.aggregation.tally import Tally
-from fedpersona.errors import CohortTooSmall, DevicesLeft, LayoutMismatch, ParcelRefused
+from fedpersona.errors import (
+    CohortTooSmall,
+    DevicesLeft,
+    LayoutMismatch,
+    ParcelRefused,
+    PlanRefused,
+    ReplyUnsigned,
+)
 from fedpersona.flower import parcel_from, records_from
+from fedpersona.flower.unreadable import UNREADABLE
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.masking import LEAST_NEIGHBOURS, circle
+from fedpersona.privacy.masking import LEAST_NEIGHBOURS, MaskKey, circle
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
@@ -38,6 +48,7 @@ __all__ = ["GridCollector", "Pace"]
 
 _BATCH = 64  # replies taken at a time: so many updates are in memory at once
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for replies
+_TIME_TO_LIVE = 60.0  # seconds that a question lives beyond its deadline
 _LOG = logging.getLogger(__name__)
 
 
@@ -94,7 +105,9 @@ class GridCollector:
         self._model_bytes = model_bytes
         self._rung = rung
         self._told = told
-        self._left_over: set[str] = set()
+        self._left_over: dict[str, float] = {}  # questions without an answer yet, and until when one may come
+        self._faults: Counter[int] = Counter()
+        self._sits_out: dict[int, int] = {}  # attempts that a device is still left out of
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
         """Ask the devices that are there, and return the sum over those that answered.
@@ -147,59 +160,82 @@ class GridCollector:
             if time.monotonic() > deadline:
                 raise CohortTooSmall(plan.round_number, len(present), wanted)
             time.sleep(_LONGEST_LOOK)
+        present = self._without_spoilers(present, wanted)
         most = ceil(plan.cohort * (1 + self.pace.over_sampling))
         # A node id is a random number of 64 bits that Flower chose; its place in the list is as random.
         chosen = sample_cohort(plan, np.arange(len(present)), most)
         self.tally.asked = len(chosen)
         return [present[place] for place in chosen]
 
+    def _without_spoilers(self, present: list[int], wanted: int) -> list[int]:
+        """Leave out the devices that spoilt one sum after another, where enough others are there."""
+        others = [node for node in present if node not in self._sits_out]
+        self._sits_out = {node: left - 1 for node, left in self._sits_out.items() if left > 1}
+        return others if len(others) >= wanted else present
+
+    def _blame(self, roster: Iterable[int], failed: set[int]) -> None:
+        """Note which devices of a closed roster failed it.
+
+        Once is bad luck. From the second time on a device is left out of 1, 3, 7, … attempts: otherwise a single one
+        that enters and never answers would end every attempt at every round.
+        """
+        for node in roster:
+            self._faults[node] = self._faults[node] + 1 if node in failed else max(0, self._faults[node] - 1)
+            if node in failed and self._faults[node] > 1:
+                self._sits_out[node] = 2 ** min(self._faults[node] - 1, 10) - 1
+
     def _enter(self, plan: Plan, exchange: _Exchange) -> dict[int, bytes]:
         """Take in the keys of those that enter, until all answered, the cohort is full or time is up."""
         digest = plan.hash()
         roster: dict[int, bytes] = {}
-        keys: set[bytes] = set()
+        probe, effects = MaskKey(), set[bytes]()
 
-        def take(node: int, parcel: Parcel) -> None:
-            self._verify(node, parcel, digest, parcel["key"])
-            if parcel["key"] in keys:
+        def take(node: int, parcel: Parcel, signer: bytes) -> None:
+            key = parcel["key"]
+            verify_reply(parcel.kind, digest, key, parcel["signature"], signer)
+            try:
+                effect = probe.effect(key)
+            except PlanRefused:
+                raise ParcelRefused("a key that nobody could mask with") from None
+            if effect in effects:
                 raise ParcelRefused("a key that another device entered with")
-            keys.add(parcel["key"])
-            roster[node] = parcel["key"]
+            effects.add(effect)
+            roster[node] = key
 
         self._exchange(exchange, take, enough=lambda: len(roster) >= plan.cohort)
-        first = dict(list(roster.items())[: plan.cohort])
-        self.tally.entered = len(first)
+        self.tally.entered = len(roster)
         least = max(plan.min_count, LEAST_NEIGHBOURS + 1)
-        if len(first) < least:
-            raise CohortTooSmall(plan.round_number, len(first), least)
-        return first
+        if len(roster) < least:
+            raise CohortTooSmall(plan.round_number, len(roster), least)
+        return roster
 
     def _sum(self, plan: Plan, exchange: _Exchange, fixed_point: FixedPoint) -> tuple[Update, int]:
         """Add up the updates as they come."""
         digest = plan.hash()
         total: Words = np.zeros(fixed_point.layout.size, word_type(plan.ring_bits))
-        asked = len(exchange.nodes)
 
-        def take(node: int, parcel: Parcel) -> None:
+        def take(node: int, parcel: Parcel, signer: bytes) -> None:
             message = parcel["update"]
-            self._verify(node, parcel, digest, message)
+            verify_reply(parcel.kind, digest, message, parcel["signature"], signer)
             try:
                 words = decode(message, plan_hash=digest, layout=fixed_point.layout, ring_bits=plan.ring_bits)
             except LayoutMismatch:
-                raise ParcelRefused("an update of another form") from None
+                raise ParcelRefused("an update of another form, or for another round") from None
             np.add(total, words, out=total)
             self.tally.answered += 1
             self.tally.bytes_up += len(message)
 
-        before = self.tally.refused.total()
+        failed = exchange.failed
 
         def over() -> bool:  # under masks one that says no spoils the sum: the round is begun again at once
-            return self.tally.answered >= plan.cohort or (plan.masked and self.tally.refused.total() > before)
+            return self.tally.answered >= plan.cohort or (plan.masked and bool(failed))
 
         self._exchange(exchange, take, enough=over)
-        count = self.tally.answered
-        if plan.masked and count < asked:
-            raise DevicesLeft(plan.round_number, asked - count, asked)
+        count, asked = self.tally.answered, len(exchange.asked)
+        if plan.masked:
+            self._blame(exchange.asked, failed)
+            if count < asked:  # all that others masked with, also one that could not even be sent its question
+                raise DevicesLeft(plan.round_number, asked - count, asked)
         if count < plan.min_count:
             raise CohortTooSmall(plan.round_number, count, plan.min_count)
         return fixed_point.decode_words(total), count
@@ -212,15 +248,17 @@ class GridCollector:
         for node, content in fields.items():
             if id(content) not in shared:  # most messages have the same content: it is kept, and uploaded, once
                 shared[id(content)] = records_from(kind, content, ASKS)
-            messages.append(Message(shared[id(content)], node, kind, ttl=self.pace.deadline_seconds + 60.0))
+            messages.append(Message(shared[id(content)], node, kind, ttl=self.pace.deadline_seconds + _TIME_TO_LIVE))
             self.tally.bytes_down += sum(map(len, content.values()))
         names = list(self.grid.push_messages(messages))
         self._rung()
-        return _Exchange(kind, {name: node for name, node in zip(names, fields, strict=True) if name})
+        sent = {name: node for name, node in zip(names, fields, strict=True) if name}
+        unsent = set(fields) - set(sent.values())
+        if unsent:
+            self.tally.refused["gone"] += len(unsent)
+        return _Exchange(kind, sent, tuple(fields), unsent)
 
-    def _exchange(
-        self, exchange: _Exchange, take: Callable[[int, Parcel], None], *, enough: Callable[[], bool]
-    ) -> None:
+    def _exchange(self, exchange: _Exchange, take: _Take, *, enough: Callable[[], bool]) -> None:
         """Take in replies until everyone answered, enough did, or time is up. Each device counts once."""
         deadline = time.monotonic() + self.pace.deadline_seconds
         waiting = dict(exchange.nodes)
@@ -230,57 +268,79 @@ class GridCollector:
             for batch in _batches(list(waiting)):
                 for reply in self.grid.pull_messages(batch):
                     arrived = True
-                    node = waiting.pop(reply.metadata.reply_to_message_id, None)
-                    if node is not None:
-                        self._take(exchange.kind, node, reply, take)
+                    question = reply.metadata.reply_to_message_id
+                    node = waiting.pop(question, None)
+                    if enough():
+                        continue  # the ring has room for no more
+                    if node is None:
+                        self.tally.refused["double" if question in exchange.nodes else "stale"] += 1
+                    elif not self._taken(exchange.kind, node, reply, take):
+                        exchange.failed.add(node)
                 if enough():
                     break
             look = _SHORTEST_LOOK if arrived else min(2 * look, _LONGEST_LOOK)
             if waiting and not enough():
                 time.sleep(look)
-        self._left_over |= set(waiting)
+        if waiting and not enough():
+            self.tally.dropped += len(waiting)
+            exchange.failed.update(waiting.values())
+        until = time.monotonic() + self.pace.deadline_seconds + _TIME_TO_LIVE
+        self._left_over |= dict.fromkeys(waiting, until)
 
-    def _take(self, kind: str, node: int, reply: Message, take: Callable[[int, Parcel], None]) -> None:
-        """Count one reply, or say why it does not count."""
+    def _taken(self, kind: str, node: int, reply: Message, take: _Take) -> bool:
+        """Tell whether one reply counts; say why where it does not."""
+        reason = self._refusal(kind, node, reply, take)
+        if reason:
+            self.tally.refused[reason] += 1
+        return not reason
+
+    def _refusal(self, kind: str, node: int, reply: Message, take: _Take) -> str:
         if reply.has_error():
-            self.tally.refused[_reason(reply)] += 1
-            return
+            return _reason(reply)
         if reply.metadata.src_node_id != node or reply.metadata.message_type != kind:
-            self.tally.refused["stale"] += 1
-            return
-        if node not in self._enrolled():
-            self.tally.refused["revoked"] += 1
-            return
+            return "stale"
+        signer = self._enrolled().get(node)
+        if signer is None:
+            return "revoked"
         try:
-            take(node, parcel_from(kind, reply.content, REPLIES))
+            take(node, parcel_from(kind, reply.content, REPLIES), signer)
         except ParcelRefused as error:
-            self.tally.refused["unsigned" if "signed" in str(error) else "shape"] += 1
             _LOG.warning("an answer was refused: %s", error)
-
-    def _verify(self, node: int, parcel: Parcel, digest: str, body: bytes) -> None:
-        verify_reply(parcel.kind, digest, body, parcel["signature"], self._enrolled()[node])
+            return "unsigned" if isinstance(error, ReplyUnsigned) else "shape"
+        return ""
 
     def _discard_late(self) -> None:
-        """Take what came too late off the grid, and forget it."""
+        """Take what came too late off the grid, and forget it; what may still come is looked for again."""
         for batch in _batches(list(self._left_over)):
             for reply in self.grid.pull_messages(batch):
-                self.tally.late += not reply.has_error()
-        self._left_over.clear()
+                if self._left_over.pop(reply.metadata.reply_to_message_id, None) is not None:
+                    self.tally.late += not reply.has_error()
+        now = time.monotonic()
+        self._left_over = {name: until for name, until in self._left_over.items() if until > now}
+
+
+_Take: TypeAlias = Callable[[int, Parcel, bytes], None]
+"""Takes in one answer: of which node, what, and the key that it has to be signed with."""
 
 
 @dataclass(frozen=True)
 class _Exchange:
-    """Questions that are out: which message went to which device."""
+    """Questions that are out."""
 
     kind: str
     nodes: Mapping[str, int]
+    """Which message went to which device."""
+    asked: tuple[int, ...]
+    """All that should have got one."""
+    failed: set[int]
+    """Of them: those that could not be sent one, gave something else, or nothing until time was up."""
 
 
 def _reason(reply: Message) -> str:
     error = reply.error
     if error.code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION and error.reason in REFUSALS:
         return str(error.reason)
-    return "gone"
+    return "shape" if UNREADABLE in str(error.reason) else "gone"
 
 
 def _batches(names: list[str]) -> Iterable[list[str]]:

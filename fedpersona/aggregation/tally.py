@@ -25,17 +25,14 @@ class Tally:
     """Devices in the sum."""
     refused: Counter[str] = field(default_factory=Counter)
     """Answers that were none, by reason."""
+    dropped: int = 0
+    """Devices that were asked and said nothing until time was up; not those that a full cohort did not wait for."""
     late: int = 0
     """Answers to earlier rounds, discarded."""
     bytes_up: int = 0
     bytes_down: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage: ``gathering``, ``entering``, ``updating``."""
-
-    @property
-    def dropped(self) -> int:
-        """Devices that were asked and said nothing."""
-        return max(0, self.asked - self.answered - sum(self.refused.values()))
 
     def counts(self) -> dict[str, Any]:
         """Return what :meth:`fedpersona.aggregation.journal.Journal.end` takes."""

@@ -72,6 +72,16 @@ class MaskKey:
         for other, secret in secrets.items():
             self._mask_with(other, secret, words, context)
 
+    def effect(self, other: bytes) -> bytes:
+        """Return what this key and another agree on: two keys of one effect would undo each other's masks.
+
+        A coordinator compares the keys of devices by it, with a key of its own that masks nothing.
+
+        Raises:
+            PlanRefused: the other is no key, or one that agrees on the same secret with everybody.
+        """
+        return self._secret(other)
+
     def _secret(self, other: bytes) -> bytes:
         """Return what this key and another agree on; only the canonical form of a key is one."""
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from fedpersona.errors import ParcelRefused
+from fedpersona.errors import ParcelRefused, ReplyUnsigned
 
 __all__ = ["ASKS", "REFUSALS", "REPLIES", "Field", "Parcel", "checked", "sign_reply", "verify_reply"]
 
@@ -115,9 +115,9 @@ def verify_reply(kind: str, plan_hash: str, body: bytes | bytearray, signature: 
     """Check that the device with this enrolled key made the answer, for this very plan.
 
     Raises:
-        ParcelRefused: it did not.
+        ReplyUnsigned: it did not.
     """
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, _signed(kind, plan_hash, body))
     except (InvalidSignature, ValueError):
-        raise ParcelRefused(f"a '{kind}' is not signed by the device it is said to be from") from None
+        raise ReplyUnsigned(f"a '{kind}' is not signed by the device it is said to be from") from None
