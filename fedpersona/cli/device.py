@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fedpersona.cli.consent import consents, ledgers
-from fedpersona.cli.opening import HOME, Folder, Json, address_of, no_device, note, opening, plain, say
+from fedpersona.cli.opening import HOME, Folder, Json, no_device, note, opening, plain, say
+from fedpersona.cli.policy import policies
 from fedpersona.cli.status import status_table
+from fedpersona.cli.taking_part import join
 from fedpersona.errors import ConfigError, DataNotFound, DeviceError, KeyUnavailable
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ device = typer.Typer(
 )
 device.add_typer(consents)
 device.add_typer(ledgers)
+device.add_typer(policies)
 
 
 _MOST_NAMES = 10
@@ -169,36 +172,7 @@ def enrol(
     say(outcome_words(place, asked=asked))
 
 
-@device.command()
-def join(
-    server: Annotated[str, typer.Argument(help="Address of a server you enrolled with; 'practice' is one here.")],
-    folder: Folder = HOME,
-    charging: Annotated[bool, typer.Option(help="Only while charging.")] = False,
-    unmetered: Annotated[bool, typer.Option(help="Only on a network that costs nothing.")] = False,
-    idle: Annotated[bool, typer.Option(help="Only while the device is idle.")] = False,
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="Wait at most so many seconds.")] = 60.0,
-) -> None:
-    """Visit a server once: take its model and, with your consent, contribute to its open rounds.
-
-    Take up the operator's invitation first, with 'fedpersona device enrol'. 'practice' needs none: it is a server with
-    300 invented people inside this command, so that you see what taking part is like.
-    """
-    from contextlib import nullcontext
-
-    from fedpersona.device.conditions import Conditions
-    from fedpersona.simulation.practice import practice
-
-    when = Conditions(charging=charging, unmetered=unmetered, idle=idle)
-    address = address_of(server)
-    with practice() if server == "practice" else nullcontext(), opening(folder) as opened:
-        before = max((entry.number for entry in opened.ledger.tail(1)), default=0)
-        membership = opened.join(address, when=when, wait=wait)
-        say(f"{address}: {membership.state}")
-        tail = opened.ledger.tail(50)
-        new = type(tail)(entry for entry in tail if entry.number > before)
-        say(str(new) if new else "Nothing left, came or was refused in this visit.")
-        if membership.state.startswith("failed"):
-            raise typer.Exit(2)
+device.command()(join)
 
 
 @device.command()

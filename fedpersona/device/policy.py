@@ -144,7 +144,7 @@ class Policy(BaseModel):
             place = ".".join(str(part) for part in error.errors()[0]["loc"]) or "all of it"
             raise VaultDamaged(
                 f"the stored policy cannot be read ({place}), so nothing is sent: "
-                "look at your floors and set them again (device.policy = Policy(...))"
+                "set your floors again ('fedpersona device policy reset', or device.policy = Policy(...))"
             ) from None
 
     def save(self, store: Store) -> None:

@@ -114,7 +114,7 @@ def test_a_purpose_an_address_or_a_suffix_that_is_none_is_one_sentence(used):
     assert "share_update" in used("consent", "grant", "sell", "--server", "practice", code=2).stderr
     assert "address" in used("consent", "grant", "share_update", "--server", "taste", code=2).stderr
     assert "xspf" in used("playlist", "--out", "weekly.pdf", code=2).stderr
-    assert "no server answers" in used("join", "https://nowhere.example", code=2).stderr
+    assert "fedpersona device enrol" in used("join", "https://nowhere.example", code=2).stderr
 
 
 def test_a_notice_is_printed_in_full(used):

@@ -1,0 +1,219 @@
+"""The owner's floors for people: each in a sentence, changed by words, and what it means where one is lowered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from fedpersona.device.policy import Policy
+from fedpersona.errors import ConfigError, UnknownName
+from fedpersona.taste import MODELS
+
+__all__ = ["FLOORS", "changed", "lowered", "sentences", "written"]
+
+Value: TypeAlias = "int | float | bool | tuple[str, ...] | None"
+
+FLOORS: Mapping[str, str] = {
+    "least_cohort": "a whole number of devices, at least 2",
+    "allow_unmasked": "true or false",
+    "largest_clip": "a length above 0, or none",
+    "largest_epsilon": "a number above 0, or none",
+    "most_rounds_a_day": "a whole number from 1 to 10,000",
+    "least_hours_between": "a number of hours from 0 to 8,760",
+    "largest_upload": "a number of bytes from 1, such as 64000000 or 64 MB",
+    "models": f"names of taste models with commas between ({', '.join(MODELS)}), or none",
+}
+"""What can be set, by name, and what it may be, in words."""
+
+_WHOLE = re.compile(r"[0-9]{1,15}")
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+_BYTES = re.compile(r"([0-9]{1,12}) ?(B|kB|MB|GB)?", re.IGNORECASE)
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
+    """Return every floor as it is: its name, and a sentence."""
+    clip = (
+        "A round may let one device weigh as much as it likes"
+        if policy.largest_clip is None
+        else f"No contribution may be longer than {policy.largest_clip:g}, so that no one device weighs much"
+    )
+    epsilon = (
+        "No limit is set to privacy loss over this device’s life; rounds that add no noise are answered, too"
+        if policy.largest_epsilon is None
+        else "Every round is refused: a limit on privacy loss is set, and this version has no differential privacy"
+    )
+    hours = policy.least_hours_between
+    spacing = (
+        f"At least {hours:g} hours lie between two trainings of one server"
+        if hours
+        else "Two trainings of one server may follow each other at once"
+    )
+    unmasked = (
+        "A contribution may go unmasked: the server can read it"
+        if policy.allow_unmasked
+        else "A contribution is always masked: by itself it cannot be read, if the other devices of the round are real"
+    )
+    rounds = f"{policy.most_rounds_a_day:,} round{'' if policy.most_rounds_a_day == 1 else 's'}"
+    told = {
+        "least_cohort": f"At least {policy.least_cohort:,} devices are added up before anything is released",
+        "allow_unmasked": unmasked,
+        "largest_clip": clip,
+        "largest_epsilon": epsilon,
+        "most_rounds_a_day": f"At most {rounds} a day, all servers together",
+        "least_hours_between": spacing,
+        "largest_upload": f"At most {written(policy)['largest_upload']} a round",
+        "models": f"Only these models are trained: {', '.join(policy.models) or 'none'}",
+    }
+    return tuple((name, f"{words}.") for name, words in told.items())
+
+
+def written(policy: Policy) -> dict[str, str]:
+    """Return every floor's value as :func:`changed` reads it."""
+    return {name: _written(name, value) for name, value in policy.model_dump().items()}
+
+
+def _written(name: str, value: Any) -> str:
+    match value:
+        case None | ():
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return ",".join(value)
+        case int() if name == "largest_upload":
+            return f"{value // 10**6} MB" if value % 10**6 == 0 else f"{value} B"
+        case float():
+            return f"{value:.9f}".rstrip("0").rstrip(".")
+        case _:
+            return str(value)
+
+
+def changed(policy: Policy, wishes: Mapping[str, str]) -> Policy:
+    """Return a policy with some floors changed.
+
+    Args:
+        policy: as it is now.
+        wishes: values in words, by name, such as ``{"least_cohort": "20"}``.
+
+    Raises:
+        UnknownName: there is no floor, or no taste model, of that name.
+        ConfigError: a value is of another type or out of range; says what it may be.
+    """
+    found = policy.model_dump()
+    for name, words in wishes.items():
+        if name not in FLOORS:
+            raise UnknownName("floor", name[:80], tuple(FLOORS))
+        read = _READ[name](words.strip())
+        if read is _NONSENSE:
+            raise _out_of_range(name, words)
+        found[name] = read
+    try:
+        return Policy(**found)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise _out_of_range(name, wishes.get(name, "")) from None
+
+
+def _out_of_range(name: str, words: str) -> ConfigError:
+    return ConfigError(f"{name} is {FLOORS[name]}, not '{words[:40]}': nothing was changed")
+
+
+_NONSENSE = object()
+
+
+def _whole(words: str) -> object:
+    return int(words) if _WHOLE.fullmatch(words) else _NONSENSE
+
+
+def _number(words: str) -> object:
+    return float(words) if _NUMBER.fullmatch(words) else _NONSENSE
+
+
+def _number_or_none(words: str) -> object:
+    return None if words.lower() in ("none", "") else _number(words)
+
+
+def _truth(words: str) -> object:
+    word = words.lower()
+    return True if word in _TRUE else False if word in _FALSE else _NONSENSE
+
+
+def _bytes(words: str) -> object:
+    found = _BYTES.fullmatch(words)
+    return int(found[1]) * _UNITS[(found[2] or "B").lower()] if found else _NONSENSE
+
+
+def _names(words: str) -> object:
+    if words.lower() in ("none", ""):
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in words.split(",")))
+    for name in names:
+        if name not in MODELS:
+            raise UnknownName("taste model", name[:80], tuple(MODELS))
+    return names
+
+
+_READ: Mapping[str, Callable[[str], object]] = {
+    "least_cohort": _whole,
+    "allow_unmasked": _truth,
+    "largest_clip": _number_or_none,
+    "largest_epsilon": _number_or_none,
+    "most_rounds_a_day": _whole,
+    "least_hours_between": _number,
+    "largest_upload": _bytes,
+    "models": _names,
+}
+
+
+def lowered(before: Policy, after: Policy) -> dict[str, str]:
+    """Return which floors ask for less care than before, by name, and what that means: words without a full stop."""
+    added = tuple(name for name in after.models if name not in before.models)
+    found = {
+        "least_cohort": (
+            after.least_cohort < before.least_cohort,
+            f"sums over {after.least_cohort:,} devices may be released, where it took {before.least_cohort:,} before; "
+            "in a sum over fewer people, what only you play shows more",
+        ),
+        "allow_unmasked": (
+            after.allow_unmasked and not before.allow_unmasked,
+            "a server may ask for your contribution unmasked, and can then read it by itself, and from it much of what "
+            "you played",
+        ),
+        "largest_clip": (
+            _above(after.largest_clip, before.largest_clip),
+            "your contribution may be longer, so that more of what you alone play shows in the sum",
+        ),
+        "largest_epsilon": (
+            _above(after.largest_epsilon, before.largest_epsilon),
+            "the limit on privacy loss is taken away: rounds are answered although nothing adds noise to their sums"
+            if after.largest_epsilon is None
+            else "more privacy loss is allowed over this device’s life, once there is a version that can count it",
+        ),
+        "most_rounds_a_day": (
+            after.most_rounds_a_day > before.most_rounds_a_day,
+            "your history goes into more sums a day, and several sums together can tell more than each alone",
+        ),
+        "least_hours_between": (
+            after.least_hours_between < before.least_hours_between,
+            "a server may train again sooner with your history, and what changed in between can show in its two sums",
+        ),
+        "largest_upload": (
+            after.largest_upload > before.largest_upload,
+            f"a round may take {written(after)['largest_upload']} of your connection",
+        ),
+        "models": (
+            bool(added),
+            f"{', '.join(added)} may be trained as well, and every model asks for other sums of what you play",
+        ),
+    }
+    return {name: words for name, (less, words) in found.items() if less}
+
+
+def _above(after: float | None, before: float | None) -> bool:
+    """Tell whether a limit was raised; None is no limit."""
+    return before is not None and (after is None or after > before)
