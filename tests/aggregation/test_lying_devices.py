@@ -1,0 +1,340 @@
+"""Whatever one device answers, it has a named reason, is not in the sum, and the round of the others goes on."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+
+from fedpersona.aggregation.grid_collector import _reason
+from fedpersona.errors import DevicesLeft
+from fedpersona.flower.unreadable import UNREADABLE, _guarded
+from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.simulation.simulated_device import operator_key, signing_key
+from fedpersona.wire.message import word_type
+from fedpersona.wire.parcel import sign_reply
+from fedpersona.wire.signed_plan import unseal_plan
+from tests.aggregation.people import CROWD, FIRST, MODEL, PEOPLE, SEED, coordinated, grid_of, honest, lying
+
+
+def plan_of(message: Message) -> str:
+    sealed = message.content["parcel"]["plan"]
+    return unseal_plan(sealed, operator_key(SEED).public_key().public_bytes_raw()).hash()
+
+
+def with_update(change):
+    """Change the bytes of the update, and sign what came of it as the device would."""
+
+    def spoil(message: Message, answer: Message) -> Message:
+        body = change(answer.content["parcel"]["update"])
+        signed = sign_reply(message.metadata.message_type, plan_of(message), body, signing_key(SEED, 0))
+        answer.content["parcel"] = ConfigRecord({"update": body, "signature": signed})
+        return answer
+
+    return spoil
+
+
+def words_as(kind: str):
+    """Replace the words by numbers of another form; the header stays."""
+
+    def change(data: bytes) -> bytes:
+        start = data.index(b"\n", len(b"fedpersona update 1\n")) + 1
+        return data[:start] + np.frombuffer(data[start:], "<u4").astype(kind).tobytes()
+
+    return change
+
+
+def floats(value: float):
+    def change(data: bytes) -> bytes:
+        start = data.index(b"\n", len(b"fedpersona update 1\n")) + 1
+        return data[:start] + np.full((len(data) - start) // 8, value).tobytes()
+
+    return change
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+class Bomb:
+    def __reduce__(self):
+        return (threading.main_thread().__class__, ())
+
+
+NPY_BOMB = npy(np.zeros(1)).replace(b"(1,)", b"(9999999999,)")
+
+SPOILT = {
+    "empty but for a byte": lambda data: b"x",
+    "one byte short": lambda data: data[:-1],
+    "one byte long": lambda data: data + b"\0",
+    "another plan": lambda data: data.replace(b'"plan": "', b'"plan": "f', 1)[: len(data)],
+    "no header": lambda data: data[64:],
+    "double words": words_as("<u8"),
+    "float words": words_as("<f8"),
+    "half words": words_as("<u2"),
+    "NaN": lambda data: np.full(len(data) // 8, np.nan).tobytes(),
+    "Inf": lambda data: np.full(len(data) // 8, np.inf).tobytes(),
+    "denormal": lambda data: np.full(len(data) // 8, 5e-324).tobytes(),
+    "1e30": lambda data: np.full(len(data) // 8, 1e30).tobytes(),
+    "zeros": lambda data: bytes(len(data)),
+    "an npy file": lambda data: npy(np.zeros(len(data) // 8)),
+    "an npy header bomb": lambda data: NPY_BOMB,
+    "a pickle": lambda data: pickle.dumps(Bomb()),
+    "a gzip bomb": lambda data: gzip.compress(bytes(1 << 20)),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_an_update_of_another_form_is_refused_and_the_others_are_summed(name, monkeypatch):
+    monkeypatch.setattr(pickle, "loads", _never)
+    monkeypatch.setattr(np, "load", _never)
+    coordinator = coordinated(lying(with_update(SPOILT[name]), "train.plain"), masked=False)
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"shape": 1}
+    assert coordinator.shared.hash() == without_the_liar()
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("what a device sent was parsed")
+
+
+def without_the_liar() -> str:
+    coordinator = coordinated(grid_of(drop=lambda node, message: node == FIRST), masked=False)
+    coordinator.run_round()
+    return coordinator.shared.hash()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 5e-324, -0.0])
+def test_words_that_spell_floats_are_integers_of_the_ring_like_any_other(value):
+    """There is no NaN in a ring: the model stays finite, whatever bits a device sends."""
+    coordinator = coordinated(lying(with_update(floats(value)), "train.plain"), masked=False)
+    assert coordinator.run_round().answered == PEOPLE
+    assert all(np.isfinite(array).all() for array in coordinator.shared.arrays.values())
+
+
+def test_what_one_lying_device_can_add_is_bounded_by_the_ring():
+    """A lying device can spoil a sum, but not beyond the ring: no entry is larger than what the cohort could add."""
+    layout = MODEL.layout(CROWD.catalogue, 1)
+    fixed = FixedPoint(layout, PEOPLE, 32)
+    worst = fixed.decode_words(np.full(layout.size, 2**31, word_type(32)))
+    for spec in layout.arrays:
+        assert np.abs(worst[spec.name]).max() <= 2.1 * 2 * PEOPLE * spec.bound
+
+
+def replaced(**records):
+    def spoil(message: Message, answer: Message) -> Message:
+        return Message(RecordDict(records), reply_to=message)
+
+    return spoil
+
+
+def _no_fields(message: Message, answer: Message) -> Message:
+    del answer.content["parcel"]
+    return answer
+
+
+def _no_update(message: Message, answer: Message) -> Message:
+    del answer.content["parcel"]["update"]
+    return answer
+
+
+def _array(data: bytes, stype: str = "numpy.ndarray", shape=(4,), dtype: str = "float64"):
+    def spoil(message: Message, answer: Message) -> Message:
+        del answer.content["parcel"]["update"]
+        answer.content["arrays"] = ArrayRecord({"update": Array(dtype=dtype, shape=shape, stype=stype, data=data)})
+        return answer
+
+    return spoil
+
+
+def _more(name, record):
+    def spoil(message: Message, answer: Message) -> Message:
+        answer.content[name] = record
+        return answer
+
+    return spoil
+
+
+RECORDS = {
+    "nothing at all": replaced(),
+    "no fields": _no_fields,
+    "no update": _no_update,
+    "one record more": _more("more", ConfigRecord({"x": 1})),
+    "metrics instead": _more("parcel", MetricRecord({"signature": 1.0})),
+    "arrays that are no arrays": _more("arrays", ConfigRecord({"update": b"x"})),
+    "a signature that is a text": _more("parcel", ConfigRecord({"signature": "x" * 64})),
+    "a signature too short": _more("parcel", ConfigRecord({"signature": b"x" * 63})),
+    "a numpy array": _array(npy(np.zeros(4))),
+    "an npy header bomb": _array(NPY_BOMB),
+    "a pickle": _array(pickle.dumps(Bomb())),
+    "a length that lies": _array(b"x" * 10, "fedpersona.bytes", (1 << 40,), "uint8"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_other_records_than_were_agreed_are_refused_and_never_parsed(name, monkeypatch):
+    monkeypatch.setattr(pickle, "loads", _never)
+    monkeypatch.setattr(np, "load", _never)
+    coordinator = coordinated(lying(RECORDS[name], "train.plain"), masked=False)
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"shape": 1}
+
+
+def test_an_answer_of_another_device_is_unsigned():
+    def spoil(message: Message, answer: Message) -> Message:
+        body = answer.content["parcel"]["update"]
+        answer.content["parcel"]["signature"] = sign_reply("train.plain", plan_of(message), body, signing_key(SEED, 3))
+        return answer
+
+    coordinator = coordinated(lying(spoil, "train.plain"), masked=False)
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"unsigned": 1}
+
+
+@pytest.mark.parametrize("signature", [bytes(64), b"\xff" * 64])
+def test_an_answer_without_a_true_signature_is_unsigned(signature):
+    def spoil(message: Message, answer: Message) -> Message:
+        answer.content["parcel"]["signature"] = signature
+        return answer
+
+    coordinator = coordinated(lying(spoil, "query.enter"))
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"unsigned": 1}
+
+
+def test_an_answer_that_was_true_in_an_earlier_round_is_not_in_this_one():
+    kept: list[Message] = []
+
+    def spoil(message: Message, answer: Message) -> Message:
+        kept.append(answer)
+        return Message(kept[0].content, reply_to=message)
+
+    coordinator = coordinated(lying(spoil, "train.plain"), masked=False)
+    assert coordinator.run_round().answered == PEOPLE
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"unsigned": 1}  # the signature is bound to the plan
+
+
+def test_a_second_answer_of_a_device_is_a_double_and_one_to_no_question_is_stale():
+    grid = grid_of()
+    pull = grid.pull_messages
+
+    def pulled(names):
+        replies = list(pull(names))
+        yield from replies
+        yield from replies[:2]
+        if replies:
+            replies[0].metadata.__dict__["_reply_to_message_id"] = "f" * 64
+            yield replies[0]
+
+    grid.pull_messages = pulled
+    coordinator = coordinated(grid, masked=False, cohort=PEOPLE + 1)
+    assert coordinator.run_round().answered == PEOPLE
+    assert coordinator.collector.tally.refused == {"double": 2, "stale": 1}
+
+
+LOW_ORDER = [bytes(32), b"\1" + bytes(31), b"\xff" * 32, (2**255 - 19).to_bytes(32, "little")]
+
+
+@pytest.mark.parametrize("key", LOW_ORDER)
+def test_a_key_that_nobody_could_mask_with_does_not_enter(key):
+    """Its neighbours would all refuse: one such device would end every round."""
+    coordinator = coordinated(lying(_with_key(key), "query.enter"))
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"shape": 1}
+
+
+def _with_key(key: bytes):
+    def spoil(message: Message, answer: Message) -> Message:
+        signed = sign_reply("query.enter", plan_of(message), key, signing_key(SEED, 0))
+        answer.content["parcel"] = ConfigRecord({"key": key, "signature": signed})
+        return answer
+
+    return spoil
+
+
+def test_a_device_that_enters_with_the_key_of_another_is_not_in_the_roster():
+    keys: list[bytes] = []
+
+    def node(message, context):
+        answer = honest(message, context)
+        if message.metadata.message_type == "query.enter":
+            keys.append(answer.content["parcel"]["key"])
+            if context.node_id == FIRST + PEOPLE - 1:
+                signer = signing_key(SEED, PEOPLE - 1)
+                signed = sign_reply("query.enter", plan_of(message), keys[0], signer)
+                answer.content["parcel"] = ConfigRecord({"key": keys[0], "signature": signed})
+        return answer
+
+    coordinator = coordinated(grid_of(node))
+    assert coordinator.run_round().answered == PEOPLE - 1
+    assert coordinator.collector.tally.refused == {"shape": 1}
+
+
+@pytest.mark.parametrize("name", ["one byte short", "a pickle"])
+def test_under_masks_a_spoilt_update_ends_the_attempt_and_after_two_the_round_is_held_without_it(name):
+    def spoil(message: Message, answer: Message) -> Message:
+        answer.content["parcel"]["update"] = SPOILT[name](answer.content["parcel"]["update"])
+        return answer
+
+    coordinator = coordinated(lying(spoil, "train.update"))
+    for _ in range(2):
+        with pytest.raises(DevicesLeft):
+            coordinator.run_round()
+        assert coordinator.collector.tally.refused == {"unsigned": 1}
+    assert coordinator.run_round().answered == PEOPLE - 1
+
+
+# -- what Flower's grid makes of a reply before it comes here --
+
+
+def pieces_of(message: Message) -> tuple[list[str], dict[str, bytes]]:
+    found = {name: one.deflate() for name, one in get_all_nested_objects(message).items()}
+    return sorted(found, key=lambda name: name == message.object_id), found
+
+
+def a_reply() -> Message:
+    question = Message(RecordDict(), FIRST, "train.plain")
+    return Message(RecordDict({"parcel": ConfigRecord({"signature": b"x"})}), reply_to=question)
+
+
+def garbage(pieces: dict[str, bytes], name: str) -> None:
+    head, _, body = pieces[name].partition(b"\0")
+    pieces[name] = head + b"\0" + b"\xff" * len(body)
+
+
+def test_a_whole_reply_passes_as_it_came():
+    names, pieces = pieces_of(a_reply())
+    assert _guarded(lambda ids: dict(pieces))(names) == pieces
+
+
+@pytest.mark.parametrize("spoil", ["root", "child", "missing", "not a message", "no form"])
+def test_a_reply_whose_pieces_make_no_message_is_one_that_could_not_be_pulled_and_not_the_end_of_the_run(spoil):
+    names, pieces = pieces_of(a_reply())
+    if spoil in ("root", "child"):
+        garbage(pieces, names[-1] if spoil == "root" else names[0])
+    if spoil == "missing":
+        del pieces[names[0]]
+    if spoil == "not a message":
+        names = names[:-1]
+    if spoil == "no form":
+        pieces[names[0]] = b"no form"
+    with pytest.raises(ObjectPullError, match=UNREADABLE):
+        _guarded(lambda ids: dict(pieces))(names)
+
+
+def test_such_a_reply_has_the_reason_shape():
+    code = ErrorCode.MESSAGE_UNAVAILABLE
+    assert _reason(SimpleNamespace(error=SimpleNamespace(code=code, reason=f"... {UNREADABLE}"))) == "shape"
+    assert _reason(SimpleNamespace(error=SimpleNamespace(code=code, reason="not there"))) == "gone"
