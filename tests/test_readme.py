@@ -84,7 +84,7 @@ def test_the_hello_world_of_a_device_runs_against_a_server_in_its_process(tmp_pa
 def test_the_same_from_a_shell(tmp_path):
     write_spotify_zip(tmp_path / "my_spotify_data.zip")
     environment = {**os.environ, "HOME": str(tmp_path), "FEDPERSONA_PASSPHRASE": "for a test", **NO_KEYRING}
-    (commands,) = blocks("text")
+    commands, _ = blocks("text")
     told = []
     for line in commands.strip().splitlines():
         command = [sys.executable, "-m", *line.split()]
@@ -97,6 +97,17 @@ def test_the_same_from_a_shell(tmp_path):
     assert "contributed to" in told[4]
     assert "masked" in told[5]
     assert {path.name for path in tmp_path.iterdir()} == {"my_spotify_data.zip", "weekly.xspf"}
+
+
+def test_the_operators_lines_make_a_server_and_an_invitation(tmp_path):
+    _, commands = blocks("text")
+    making, serving, inviting = (line.partition("#")[0].split() for line in commands.strip().splitlines())
+    assert serving == ["fedpersona", "serve", "--config", "taste/server.toml"]  # tests/serving.py runs it
+    for words in (making, inviting):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+        )
+    assert done.stdout.startswith("fedpersona device enrol fedpersona1.")
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))

@@ -73,9 +73,9 @@ def test_a_clock_that_was_a_day_ahead_starts_nothing_early():
 
 def test_the_next_look_is_when_something_may_have_changed():
     assert next_look(config(), NOW, NEVER, Devices(5)) == 0
-    assert next_look(config(), NOW, NEVER, Devices(4)) == 30
-    assert next_look(config("one-shot"), NOW, finished(0), Devices(5)) == 30
-    assert next_look(config(), NOW, finished(7 * DAY - 12), Devices(5)) == 12
+    assert next_look(config(), NOW, NEVER, Devices(4)) == 2  # devices may enrol at any time
+    assert next_look(config("one-shot"), NOW, finished(0), Devices(5)) == 2
+    assert next_look(config(), NOW, finished(7 * DAY - 1.5), Devices(5)) == 1.5
     assert next_look(config(), NOW, History(True, 0, None, 1, NOW - 59.5), Devices(5)) == 1
 
 

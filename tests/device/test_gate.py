@@ -405,6 +405,7 @@ def test_no_title_of_the_history_is_in_the_message_the_ledger_or_a_refusal(willi
     with pytest.raises(Refusal) as refusal:
         go(willing, Scripted(), replace(offer(), plan=b"{}"))
     told = json.dumps(willing.ledger.export()) + str(refusal.value) + repr(link.messages[0][:2000])
-    for track in willing.vault.tracks():
-        assert track.title not in told
-        assert track.artist not in told
+    names = {name for track in willing.vault.tracks() for name in (track.title, track.artist)}
+    names = {name for name in names if len(name) > 4}  # random bytes hold a shorter one by chance
+    assert len(names) > 50
+    assert not [name for name in names if name in told]

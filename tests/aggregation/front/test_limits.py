@@ -121,7 +121,7 @@ def test_silent_connections_make_room_for_those_who_speak(tmp_path):
             with contextlib.suppress(OSError):
                 stack.enter_context(front.raw())
         assert front.http.get("/v1/status").status_code == 200
-        assert front.counted("fedpersona_front_refused_total", reason="silent, room needed") > 0
+        until(lambda: front.counted("fedpersona_front_refused_total", reason="silent, room needed") > 0)
 
 
 def test_where_all_connections_are_in_use_a_new_one_is_ended_and_the_others_go_on(tmp_path):
