@@ -34,7 +34,8 @@ def test_the_simulator_and_the_command_line_bring_neither_torch_nor_flwr_nor_ray
 
 
 ENTRIES = (
-    "fedpersona.device.node", "fedpersona.flower", "fedpersona.aggregation.serverapp", "fedpersona.simulation.local_grid",
+    "fedpersona.device.node", "fedpersona.flower", "fedpersona.aggregation.serverapp",
+    "fedpersona.simulation.local_grid",
     "clients.app", "server.app",
 )  # fmt: skip
 
