@@ -22,7 +22,7 @@ from fedpersona.device.consent import ConsentState
 from fedpersona.device.export import export_to
 from fedpersona.errors import ConfigError
 
-__all__ = ["ACTIONS"]
+__all__ = ["ACTIONS", "Action", "action", "then"]
 
 _FAREWELL = 3.0  # seconds for the browser to fetch the last page's style
 _FORGET = "FORGET"
@@ -30,10 +30,10 @@ _FORGET = "FORGET"
 Action = Callable[[Request], Awaitable[Response]]
 
 
-def _action(done: Callable[[Request, Owner, Form], Response]) -> Action:
+def action(done: Callable[[Request, Owner, Form], Response]) -> Action:
     """Make an action of a function that is given the owner and the form. It runs in a thread of its own."""
 
-    async def action(request: Request) -> Response:
+    async def taken(request: Request) -> Response:
         owner: Owner = request.app.state.owner
         session: Session = request.state.session
         form = await read_form(request, session)
@@ -50,17 +50,17 @@ def _action(done: Callable[[Request, Owner, Form], Response]) -> Action:
             if form.upload is not None:
                 form.upload.close()
 
-    return action
+    return taken
 
 
-def _then(request: Request, path: str, said: str) -> Response:
+def then(request: Request, path: str, said: str) -> Response:
     """Go on to a page, which says once what was done."""
     session: Session = request.state.session
     session.said = said
     return RedirectResponse(path, 303)
 
 
-@_action
+@action
 def answer(request: Request, owner: Owner, form: Form) -> Response:
     """Record a yes or a no."""
     purpose, server, consent = form["purpose"], form["server"], owner.device.consent
@@ -74,7 +74,7 @@ def answer(request: Request, owner: Owner, form: Form) -> Response:
         case _:
             raise ConfigError("an answer is one of grant, refuse and withdraw: go back and choose one")
     anchor = form["card"] if form["card"].replace("-", "").isalnum() else ""
-    return _then(request, f"/consent#{anchor}", _answered(owner, state))
+    return then(request, f"/consent#{anchor}", _answered(owner, state))
 
 
 def _answered(owner: Owner, state: ConsentState) -> str:
@@ -86,31 +86,40 @@ def _whole_number(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 16 else None
 
 
-@_action
+@action
 def name_server(request: Request, owner: Owner, form: Form) -> Response:
     """Show the cards of another server."""
     server = owner.name_server(form["server"])
-    return _then(
+    return then(
         request, f"/consent#s{owner.servers().index(server)}", f"{server} is listed below; it was told nothing."
     )
 
 
-@_action
+@action
 def visit(request: Request, owner: Owner, form: Form) -> Response:
     """Visit a server now."""
     server = form["server"]
     membership = owner.visit(server)
-    return _then(request, "/consent", f"Visit to {wording.place(membership.server)}: {membership.state}.")
+    return then(request, "/consent", f"Visit to {wording.place(membership.server)}: {membership.state}.")
 
 
-@_action
+@action
 def leave(request: Request, owner: Owner, form: Form) -> Response:
-    """End the part taken in a server's federation; answers stay as they are."""
+    """Visit a server no more, as long as the Companion runs; the place there and the answers stay as they are."""
     owner.leave(form["server"])
-    return _then(request, "/consent", "Left. Your answers stay as they are.")
+    return then(request, "/consent", "Stopped. Your place there and your answers stay as they are.")
 
 
-@_action
+@action
+def give_up(request: Request, owner: Owner, form: Form) -> Response:
+    """Give up the place with a server; answers stay as they are."""
+    server = form["server"]
+    known = owner.give_up(server)
+    said = "The place is given up, and the keys made for it are deleted" if known else "It was not known to this device"
+    return then(request, "/consent", f"{wording.place(server)}: {said[:1].lower()}{said[1:]}. Your answers stay.")
+
+
+@action
 def privacy_control(request: Request, owner: Owner, form: Form) -> Response:
     """Turn Global Privacy Control on, or off where neither the browser nor the environment asks for it."""
     consent = owner.device.consent
@@ -119,10 +128,10 @@ def privacy_control(request: Request, owner: Owner, form: Form) -> Response:
         said = "Global Privacy Control is on: it counts as a no to everything."
     else:
         said = "Global Privacy Control is off. No yes came back by that: answer anew where you want to."
-    return _then(request, "/consent", said)
+    return then(request, "/consent", said)
 
 
-@_action
+@action
 def retention(request: Request, owner: Owner, form: Form) -> Response:
     """Change how long listens are kept."""
     days = _whole_number(form["days"])
@@ -130,10 +139,10 @@ def retention(request: Request, owner: Owner, form: Form) -> Response:
         raise ConfigError("how long listens are kept is a whole number of days: go back and write one")
     owner.device.vault.retention_days = days
     kept = wording.keeping(owner.device.vault.retention_days)
-    return _then(request, "/kept", f"Listens are kept for {kept} from now on; older ones are deleted.")
+    return then(request, "/kept", f"Listens are kept for {kept} from now on; older ones are deleted.")
 
 
-@_action
+@action
 def bring_in(request: Request, owner: Owner, form: Form) -> Response:
     """Import a history from the file in the form."""
     upload = form.upload
@@ -143,10 +152,10 @@ def bring_in(request: Request, owner: Owner, form: Form) -> Response:
     added = owner.device.vault.add(reading)
     owner.device.ledger.imported(what=f"{wording.counted(added.new, 'listen')}, by the owner")
     owner.brought = Brought(reading.summary, added, owner.device.vault.matched(owner.device.catalogue))
-    return _then(request, "/yours", f"Imported: {wording.counted(added.new, 'new listen')}.")
+    return then(request, "/yours", f"Imported: {wording.counted(added.new, 'new listen')}.")
 
 
-@_action
+@action
 def take_out(request: Request, owner: Owner, form: Form) -> Response:
     """Give everything that is kept as a zip, made in memory."""
     made = io.BytesIO()
@@ -160,7 +169,7 @@ def take_out(request: Request, owner: Owner, form: Form) -> Response:
     )
 
 
-@_action
+@action
 def forget(request: Request, owner: Owner, form: Form) -> Response:
     """Delete everything, once the owner has typed the word, and stop the server after the farewell."""
     if form["word"].strip() != _FORGET:
@@ -180,6 +189,7 @@ ACTIONS: Mapping[str, Action] = {
     "/consent/server": name_server,
     "/consent/visit": visit,
     "/consent/leave": leave,
+    "/consent/give-up": give_up,
     "/consent/privacy-control": privacy_control,
     "/kept/retention": retention,
     "/yours/import": bring_in,

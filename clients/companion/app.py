@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from clients.companion import actions, pages
+from clients.companion import actions, floors, invitations, pages
 from clients.companion.forms import NotOurForm
 from clients.companion.owner import Owner
 from clients.companion.security import Door, Guard
@@ -20,6 +20,8 @@ from fedpersona.errors import FedpersonaError
 
 __all__ = ["build"]
 
+_PAGES = {**pages.PAGES, **invitations.PAGES, **floors.PAGES}
+_ACTIONS = {**actions.ACTIONS, **invitations.ACTIONS, **floors.ACTIONS}
 _STYLE = Path(__file__).parent / "static" / "companion.css"
 
 
@@ -35,8 +37,8 @@ def build(owner: Owner, door: Door, stop: Callable[[], None]) -> Starlette:
     app = Starlette(
         routes=[
             Route("/companion.css", _style, methods=["GET"]),
-            *(Route(path, page, methods=["GET"]) for path, page in pages.PAGES.items()),
-            *(Route(path, action, methods=["POST"]) for path, action in actions.ACTIONS.items()),
+            *(Route(path, page, methods=["GET"]) for path, page in _PAGES.items()),
+            *(Route(path, action, methods=["POST"]) for path, action in _ACTIONS.items()),
         ],
         middleware=[
             Middleware(

@@ -6,10 +6,12 @@ import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import tzinfo
+from typing import Any
 
 from clients.companion.wording import Wording
 from fedpersona.device.address import normalised
 from fedpersona.device.device import Device
+from fedpersona.device.identity import Identity
 from fedpersona.device.membership import Membership
 from fedpersona.device.taste_map import TasteMap, taste_map
 from fedpersona.device.vault import Added, Known
@@ -17,6 +19,7 @@ from fedpersona.errors import ChainBroken
 from fedpersona.simulation.local_federation import LocalFederation
 from fedpersona.simulation.practice import PRACTICE, practice
 from fedpersona.sources import Summary
+from fedpersona.wire.invitation import Invitation
 
 __all__ = ["Brought", "Forgotten", "Owner"]
 
@@ -73,9 +76,30 @@ class Owner:
             self.device.consent.heed(sec_gpc)
 
     def servers(self) -> list[str]:
-        """Return the servers that are known: the practice server, those that were answered, those that were named."""
+        """Return all servers: the practice server, those known by invitation, answered, and named."""
         answered = [state.server for state in self.device.consent.states()]
-        return list(dict.fromkeys([PRACTICE, *answered, *self._named]))
+        return list(dict.fromkeys([PRACTICE, *self.known(), *answered, *self._named]))
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Return what this device is to each server it knows by invitation, as an export tells it; by address."""
+        return {found["server"]: found for found in self.device.enrolments.export() if found}
+
+    def enrol(self, invitation: Invitation) -> Identity:
+        """Take up an invitation.
+
+        Raises:
+            FedpersonaError: as :meth:`fedpersona.Device.enrol` does.
+        """
+        return self.device.enrol(invitation)
+
+    def give_up(self, address: str) -> bool:
+        """Delete the keys made for a server, and the pin of its operator's; tell whether there was anything.
+
+        Raises:
+            ConfigError: it is no address.
+        """
+        self.leave(address)
+        return self.device.enrolments.forget(address)
 
     def name_server(self, address: str) -> str:
         """Remember a server while the Companion runs; an answer to it is kept for good.

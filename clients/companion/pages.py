@@ -17,13 +17,15 @@ from clients.companion import pictures, wording
 from clients.companion.owner import Owner
 from clients.companion.security import FORM_SECRET, Session
 from fedpersona.device.consent import ConsentState
+from fedpersona.device.floors import sentences
+from fedpersona.device.membership import Membership
 from fedpersona.device.notice import PURPOSES, Notice, notice
 from fedpersona.device.weekly import Level, WeeklyPlaylist
 from fedpersona.errors import ChainBroken, FedpersonaError, InputError
 from fedpersona.playlists import FORMATS, Playlist, Track, render
 from fedpersona.simulation.practice import PRACTICE
 
-__all__ = ["PAGES", "http_error", "named_error", "no_session", "not_our_form", "show"]
+__all__ = ["PAGES", "Page", "http_error", "named_error", "no_session", "not_our_form", "page", "show"]
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -33,7 +35,11 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.globals.update(
-    form_secret_name=FORM_SECRET, counted=wording.counted, place=wording.place, percent=wording.percent
+    form_secret_name=FORM_SECRET,
+    counted=wording.counted,
+    place=wording.place,
+    percent=wording.percent,
+    in_fours=wording.in_fours,
 )
 
 _MENU = (
@@ -46,22 +52,23 @@ _MENU = (
 _MEDIA = {"xspf": "application/xspf+xml", "jspf": "application/json", "m3u8": "application/vnd.apple.mpegurl"}
 _MOST_ENTRIES = 500
 _TOP_ARTISTS = 12
+_UNDER_WAY = ("starting", "visiting")
 
 Page = Callable[[Request], Response]
 
 
-def _page(shown: Callable[[Request, Owner], Response]) -> Page:
+def page(shown: Callable[[Request, Owner], Response]) -> Page:
     """Make a page of a function that is given the owner. It runs in a thread of its own."""
 
     @wraps(shown)
-    def page(request: Request) -> Response:
+    def shown_page(request: Request) -> Response:
         owner: Owner = request.app.state.owner
         if owner.forgotten is not None:
             return farewell(request)
         owner.heed(request.headers.get("sec-gpc"))
         return shown(request, owner)
 
-    return page
+    return shown_page
 
 
 def show(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
@@ -93,7 +100,7 @@ def _render(template: str, status: int, **values: Any) -> HTMLResponse:
     return HTMLResponse(_TEMPLATES.get_template(template).render(**values), status)
 
 
-@_page
+@page
 def week(request: Request, owner: Owner) -> Response:
     """Show this week's playlist."""
     made = owner.device.playlist()
@@ -107,7 +114,7 @@ def week(request: Request, owner: Owner) -> Response:
     )
 
 
-@_page
+@page
 def save(request: Request, owner: Owner) -> Response:
     """Give this week's playlist as a file, made in memory."""
     made = owner.device.playlist()
@@ -125,7 +132,7 @@ def _plain(made: WeeklyPlaylist) -> Playlist:
     return Playlist(made.title, made.made, tracks, annotation=made.note)
 
 
-@_page
+@page
 def kept(request: Request, owner: Owner) -> Response:
     """Show what is kept, as pictures."""
     vault, catalogue = owner.device.vault, owner.device.catalogue
@@ -155,7 +162,7 @@ def kept(request: Request, owner: Owner) -> Response:
     )
 
 
-@_page
+@page
 def left(request: Request, owner: Owner) -> Response:
     """Show the ledger, newest first."""
     ledger = owner.device.ledger
@@ -189,22 +196,37 @@ class Card:
     standing: str
 
 
-@_page
+@dataclass(frozen=True)
+class Known:
+    """One server, with what this device is to it."""
+
+    number: str
+    address: str
+    practised: bool
+    place: Mapping[str, Any] | None
+    """As an export tells it; None where no invitation of it was taken up."""
+    cards: tuple[Card, ...]
+    membership: Membership | None
+
+
+@page
 def consent(request: Request, owner: Owner) -> Response:
     """Show every purpose of every server known, with how it stands."""
-    servers = []
-    for place, server in enumerate(owner.servers()):
-        cards = [_card(owner, server, purpose, f"s{place}-{purpose.replace('_', '-')}") for purpose in PURPOSES]
-        servers.append((f"s{place}", server, server == PRACTICE, cards, owner.membership(server)))
+    servers = [_server(owner, f"s{place}", server) for place, server in enumerate(owner.servers())]
     return show(
         request,
         "consent.html",
         servers=servers,
         epoch=owner.device.consent.epoch,
-        floors=wording.floors(owner.device.policy),
+        floors=[words for _, words in sentences(owner.device.policy)],
         browser_gpc=request.headers.get("sec-gpc", "").strip() == "1",
-        looking=any(one[4] is not None and one[4].state in ("starting", "visiting") for one in servers),
+        looking=any(one.membership is not None and one.membership.state in _UNDER_WAY for one in servers),
     )
+
+
+def _server(owner: Owner, number: str, server: str) -> Known:
+    cards = tuple(_card(owner, server, purpose, f"{number}-{purpose.replace('_', '-')}") for purpose in PURPOSES)
+    return Known(number, server, server == PRACTICE, owner.known().get(server), cards, owner.membership(server))
 
 
 def _card(owner: Owner, server: str, purpose: str, number: str) -> Card:
@@ -214,7 +236,7 @@ def _card(owner: Owner, server: str, purpose: str, number: str) -> Card:
     )
 
 
-@_page
+@page
 def yours(request: Request, owner: Owner) -> Response:
     """Show the ways in and out: import, export, forget."""
     brought, owner.brought = owner.brought, None
@@ -228,7 +250,7 @@ def yours(request: Request, owner: Owner) -> Response:
     )
 
 
-@_page
+@page
 def forget(request: Request, owner: Owner) -> Response:
     """Ask once more before everything is deleted."""
     return forget_page(request, owner)

@@ -1,4 +1,4 @@
-"""How the pages say things: dates in the owner's time zone, counts, answers, floors."""
+"""How the pages say things: dates in the owner's time zone, counts, answers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from datetime import UTC, date, datetime, tzinfo
 
 from fedpersona.device.consent import ConsentState
 from fedpersona.device.ledger import LedgerEntry
-from fedpersona.device.policy import Policy
 from fedpersona.simulation.practice import PRACTICE
 
 __all__ = [
     "Wording",
     "answer",
     "counted",
-    "floors",
     "headline",
+    "in_fours",
     "keeping",
     "listed",
     "month",
@@ -123,6 +122,11 @@ def keeping(days: int) -> str:
 _NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 
 
+def in_fours(digits: str) -> str:
+    """Return a key's hexadecimal digits in groups of four, for two people to compare."""
+    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+
 @dataclass(frozen=True)
 class Paragraph:
     """One paragraph of a notice."""
@@ -174,36 +178,3 @@ def facts(entry: LedgerEntry) -> list[tuple[str, str]]:
     if entry.digest:
         found.append(("SHA-256", entry.digest[:16] + "…"))
     return found
-
-
-def floors(policy: Policy) -> tuple[str, ...]:
-    """Return the owner's floors, a sentence each."""
-    clip = (
-        "A round may let one device weigh as much as it likes"
-        if policy.largest_clip is None
-        else f"No contribution may be longer than {policy.largest_clip:g}, so that no one device weighs much"
-    )
-    epsilon = (
-        "No limit is set to privacy loss over this device’s life; rounds that add no noise are answered, too"
-        if policy.largest_epsilon is None
-        else "Every round is refused: a limit on privacy loss is set, and this version has no differential privacy"
-    )
-    spacing = (
-        ""
-        if not policy.least_hours_between
-        else f", and {policy.least_hours_between:g} hours lie between two trainings of one server"
-    )
-    unmasked = (
-        "A contribution may go unmasked: the server can read it"
-        if policy.allow_unmasked
-        else "A contribution is always masked: by itself it cannot be read, if the other devices of the round are real"
-    )
-    return (
-        f"At least {policy.least_cohort:,} devices are added up before anything is released.",
-        f"{unmasked}.",
-        f"{clip}.",
-        f"{epsilon}.",
-        f"At most {counted(policy.most_rounds_a_day, 'round')} a day{spacing}.",
-        f"At most {policy.largest_upload / 1e6:,.0f} MB a round.",
-        f"Only these models are trained: {listed(policy.models) or 'none'}.",
-    )

@@ -256,7 +256,7 @@ def test_a_visit_with_a_yes_contributes_and_the_ledger_tells_it(served, browser)
         assert page.count(">Sent ") == 2
         assert "2 contributions left this device" in page
         answer(browser, "withdraw")
-        assert "Leave" not in browser.get("/consent").text.partition("s1-share-update")[0].partition('id="s1"')[2]
+        assert ">Stop<" not in browser.get("/consent").text.partition("s1-share-update")[0].partition('id="s1"')[2]
     assert "shared taste model" in browser.get("/").text
     assert "says the shared taste model" in browser.get("/kept").text
 

@@ -208,7 +208,7 @@ def test_by_keyboard_narrow_dark_and_without_scrolling_sideways(served: Served, 
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
     driver.get(served.door.show_address())
     assert screen.find("body").value_of_css_property("background-color") == "rgba(22, 21, 19, 1)"
-    for path in ("/", "/kept", "/left", "/consent", "/yours", "/forget", "/nothing"):
+    for path in ("/", "/kept", "/left", "/consent", "/yours", "/forget", "/invitation", "/floors", "/nothing"):
         driver.get(served.door.origin + path)
         screen.picture(f"narrow {path.strip('/') or 'week'}")
         wide = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]["width"]

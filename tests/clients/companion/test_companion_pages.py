@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from clients.companion.wording import Wording, floors, keeping, paragraphs, percent
+from clients.companion.wording import Wording, keeping, paragraphs, percent
 from fedpersona.device.consent import ConsentState
+from fedpersona.device.floors import sentences
 from fedpersona.device.notice import PURPOSES, notice
 from fedpersona.device.policy import Policy
 from fedpersona.sources.listen import Listen
@@ -248,7 +249,7 @@ def test_weaker_floors_read_as_what_they_are():
     policy = Policy(
         largest_clip=None, largest_epsilon=8.0, allow_unmasked=True, least_hours_between=24.0, models=("ease",)
     )
-    words = " ".join(floors(policy))
+    words = " ".join(words for _, words in sentences(policy))
     told = ("as much as it likes", "Every round is refused", "the server can read it", "24 hours", "trained: ease.")
     for part in told:
         assert part in words
@@ -257,7 +258,7 @@ def test_weaker_floors_read_as_what_they_are():
 # -- every page --
 
 
-@pytest.mark.parametrize("path", ["/", "/kept", "/left", "/consent", "/yours", "/forget", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/kept", "/left", "/consent", "/yours", "/forget", "/invitation", "/floors", "/nothing"])
 def test_a_page_can_be_found_ones_way_in_without_seeing_it(served, path):
     text = served.browser().get(path).text
     assert '<html lang="en">' in text
