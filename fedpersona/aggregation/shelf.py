@@ -32,9 +32,17 @@ class Staged:
     goal: Path
 
     def place(self) -> None:
-        """Give them their name, durably. One rename: whoever reads sees the old or the new, never a part."""
-        self.path.replace(self.goal)
-        sync_folder(self.goal.parent)
+        """Give them their name, durably. One rename: whoever reads sees the old or the new, never a part.
+
+        Raises:
+            DiskFull: there is no room.
+            OutputError: the folder cannot be written.
+        """
+        try:
+            self.path.replace(self.goal)
+            sync_folder(self.goal.parent)
+        except OSError as error:
+            raise _named(error, self.goal) from None
 
 
 class Shelf:
@@ -122,10 +130,14 @@ def write_staged(goal: Path, data: bytes) -> Staged:
             os.fsync(file.fileno())
     except OSError as error:
         path.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"{goal}: the disk is full; what was written before is whole. Make room and go on") from None
-        raise OutputError(f"{goal}: cannot be written ({error.strerror}); look at the folder's rights") from None
+        raise _named(error, goal) from None
     return Staged(path, goal)
+
+
+def _named(error: OSError, goal: Path) -> DiskFull | OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{goal}: the disk is full; what was written before is whole. Make room and go on")
+    return OutputError(f"{goal}: cannot be written ({error.strerror}); look at the folder's rights")
 
 
 def sync_folder(folder: Path) -> None:
