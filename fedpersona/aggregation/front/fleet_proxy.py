@@ -6,6 +6,7 @@ Here it is only asked whether that key belongs to a device that takes part, so t
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -86,6 +87,8 @@ class FleetProxy:
         self._watch = watch
         self._log = log
         self._down = False
+        # httpx looks through all who wait whenever one is done; a thousand wait in line here, where that costs nothing.
+        self._places = asyncio.Semaphore(_WORKERS)
         self._client = httpx.AsyncClient(
             verify=_trusting(authority),
             http2=False,
@@ -109,6 +112,17 @@ class FleetProxy:
         if refused is not None:
             await refused(scope, receive, send)
             return
+        try:
+            await asyncio.wait_for(self._places.acquire(), _QUEUE_SECONDS)
+        except TimeoutError:
+            await refusal(503, "the server is busy: come again", "superlink busy")(scope, receive, send)
+            return
+        try:
+            await self._pass(scope, receive, send)
+        finally:
+            self._places.release()
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name in _UP]
         request = httpx.Request(
             "POST", self._address.copy_with(path=scope["path"]), headers=headers, content=_body(receive)
