@@ -86,7 +86,7 @@ class NetworkLink:
         self._ask: Ask | None = None
         self._plan: Plan | None = None
         self._model: tuple[str, Shared] | None = None
-        self._pulled = -1  # the bell when messages were last looked for
+        self._pulled = -1  # rings of the bell that were answered
 
     # -- what is public --
 
@@ -239,8 +239,8 @@ class NetworkLink:
             ask = node.pull()
         except WireError as error:
             raise PlanRefused(str(error)) from None
-        if ask is None:
-            self._pulled = heard
+        # One ring brings one message at most: after so many there is no need to look whether another waits.
+        self._pulled = heard if ask is None else min(self._pulled + 1, heard)
         return ask
 
     def _listen(self, path: str, seconds: float = 30.0) -> None:
