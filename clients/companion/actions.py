@@ -115,8 +115,8 @@ def give_up(request: Request, owner: Owner, form: Form) -> Response:
     """Give up the place with a server; answers stay as they are."""
     server = form["server"]
     known = owner.give_up(server)
-    said = "The place is given up, and the keys made for it are deleted" if known else "It was not known to this device"
-    return then(request, "/consent", f"{wording.place(server)}: {said[:1].lower()}{said[1:]}. Your answers stay.")
+    said = "is forgotten, with the keys made for it. Your answers stay" if known else "was not known to this device"
+    return then(request, "/consent", f"{wording.place(server)} {said}.")
 
 
 @action

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from clients.companion import actions
+from clients.companion.wording import in_fours
+from fedpersona.device import visit as visiting
 from tests.clients.companion.serving import Served
 from tests.device.invented import write_spotify_zip
+from tests.serving import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -194,6 +197,55 @@ def test_a_whole_life_of_a_device(empty: Served, chromium: Screen, tmp_path, mon
     complaints = [one["message"] for one in screen.driver.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
     assert complaints == [], "the policy for content blocked something, or a page is at fault"
     assert screen.taken >= 12
+
+
+def test_an_invitation_to_a_real_server_is_taken_up_visited_and_forgotten(
+    served: Served, chromium: Screen, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(visiting, "_FIRST_MODEL", 0.5)
+    screen = chromium
+    with serving(tmp_path, rounds__masked=False, rounds__min_count=1, rounds__cohort=8) as server:
+        (invitation,) = server.invite(1)
+        screen.driver.get(served.door.show_address())
+        screen.go("Yes or no")
+        screen.press(screen.find("a[href='/invitation']"))
+        screen.find("#invitation").send_keys(str(invitation))
+        screen.press(screen.find("form[action='/invitation'] button"))
+        screen.picture("invited")
+        assert "Test people" in screen.find("h1").text
+        assert in_fours(invitation.operator.hex()) in screen.words
+        assert served.device.identities == ()
+        screen.press(screen.find("form[action='/invitation/enrol'] button"))
+        assert "Enrolled with Test people, as device 1" in screen.words
+        screen.press(screen.find("#s1-share-update button[value=grant]"))
+        server.until(lambda: server.ask("/v1/status").json()["busy"], 30, "a round")
+        screen.press(screen.all("form[action='/consent/visit'] button")[1])
+        screen.wait_for("not contributed: least_cohort")  # a round of one device is below the usual floors
+        screen.picture("visited")
+        screen.go("What left")
+        assert "Nothing has left this device." in screen.words
+        assert f"catalogue of {len(served.device.catalogue):,} tracks" in screen.words
+        screen.go("Yes or no")
+        screen.find(".giveup summary").click()
+        screen.press(screen.find("form[action='/consent/give-up'] button"))
+        assert f"{server.address} is forgotten" in screen.words
+        assert served.device.identities == ()
+
+
+def test_the_floors_are_lowered_only_after_they_were_read(served: Served, chromium: Screen):
+    screen = chromium
+    screen.driver.get(served.door.show_address())
+    screen.go("Yes or no")
+    screen.press(screen.find("a[href='/floors']"))
+    screen.find("#least_cohort").clear()
+    screen.find("#least_cohort").send_keys("20")
+    screen.press(screen.find("form[action='/floors'] button"))
+    screen.picture("lower")
+    assert "Nothing was changed yet" in screen.words
+    assert served.device.policy.least_cohort == 50
+    screen.press(screen.find("button.grave"))
+    assert "At least 20 devices" in screen.words
+    assert served.device.policy.least_cohort == 20
 
 
 def test_by_keyboard_narrow_dark_and_without_scrolling_sideways(served: Served, chromium: Screen):

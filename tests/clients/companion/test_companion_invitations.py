@@ -152,7 +152,7 @@ def test_a_place_that_is_given_up_is_gone_and_answers_stay(served, browser, serv
     browser.post("/consent/visit", {"server": server.address})
     browser.post("/consent/give-up", {"server": server.address})
     page = browser.get("/consent").text
-    assert "the place is given up" in page
+    assert f"{server.address} is forgotten" in page
     assert "Known by its address only" in page
     assert served.device.identities == ()
     assert served.owner.membership(server.address) is None

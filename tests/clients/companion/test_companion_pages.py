@@ -258,7 +258,9 @@ def test_weaker_floors_read_as_what_they_are():
 # -- every page --
 
 
-@pytest.mark.parametrize("path", ["/", "/kept", "/left", "/consent", "/yours", "/forget", "/invitation", "/floors", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/", "/kept", "/left", "/consent", "/yours", "/forget", "/invitation", "/floors", "/nothing"]
+)
 def test_a_page_can_be_found_ones_way_in_without_seeing_it(served, path):
     text = served.browser().get(path).text
     assert '<html lang="en">' in text
