@@ -185,8 +185,8 @@ class RoundsConfig(_Section):
 
     cohort: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """Most devices whose updates a round sums."""
-    min_count: Annotated[int, Field(ge=1)] = 20
-    """Fewest devices whose sum may be released."""
+    min_count: Annotated[int, Field(ge=1)] = 50
+    """Fewest devices whose sum may be released; devices refuse fewer than 50 unless their owners lower that."""
     wait_for: Annotated[int, Field(ge=1)] = Field(default_factory=lambda data: data.get("min_count", 1))
     """Fewest devices present before a round begins; by default ``min_count``."""
     over_sampling: Annotated[float, Field(ge=0, le=10)] = 0.2

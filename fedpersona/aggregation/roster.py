@@ -110,6 +110,11 @@ class Roster:
             if row.taken_back_at is None:
                 connection.execute(tokens.update().where(chosen).values(taken_back_at=int(self._clock())))
 
+    def issued(self, token: str) -> bool:
+        """Tell whether this token was issued here, used or not."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(tokens.c.number).where(tokens.c.hash == _hash(token))) is not None
+
     def enrol(self, token: str, flower_key: bytes, signing_key: bytes) -> Enrolled:
         """Enrol a device; the token is used up in the same transaction.
 

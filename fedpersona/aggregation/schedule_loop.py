@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fedpersona.aggregation import scheduling
 from fedpersona.aggregation.database import Database
+from fedpersona.aggregation.reconcile import Nodes, reconcile
 from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.state_lock import COORDINATOR, is_held
 from fedpersona.aggregation.superlink import RunState
@@ -28,7 +29,7 @@ _STARTING = 45.0  # seconds that it has to begin
 _PAUSE = 2.0  # seconds after something that should have answered did not
 
 
-class Runs(Protocol):
+class Runs(Nodes, Protocol):
     """What starts runs: :class:`fedpersona.aggregation.superlink.Control`."""
 
     def start_run(self, bundle: bytes, config: Mapping[str, str]) -> int:
@@ -85,13 +86,22 @@ class ScheduleLoop:
         """Look again and again until told to stop; what fails is logged, and tried again."""
         wait = 0.0
         last = ""
+        in_line = False
         while not stop.wait(wait):
             try:
+                if not in_line:
+                    self._bring_in_line()
+                    in_line = True
                 wait, last = self.look(), ""
             except (FedpersonaError, OSError) as error:
                 if str(error) != last:  # once, not every two seconds of an outage
                     self._log.error("schedule.failed", error=type(error).__name__, words=str(error))
                 wait, last = _PAUSE, str(error)
+
+    def _bring_in_line(self) -> None:
+        added, removed = reconcile(self._roster, self._runs)
+        if added or removed:
+            self._log.warning("devices.reconciled", registered=added, removed=removed)
 
     def look(self) -> float:
         """Do what is to be done now; return the seconds until the next look.

@@ -137,6 +137,8 @@ def _unfinished(folder: Path) -> Iterator[None]:
         if (folder / CONFIG).exists():  # only the mark was left to remove
             mark.unlink(missing_ok=True)
             _check_free(folder)
+        if any((folder / "state").glob("*")):  # it was in use, whatever became of its configuration
+            raise OutputError(f"{folder}: the state of a server is here, and nothing was changed: give another folder")
         _remove(folder)
         try:
             yield
@@ -279,11 +281,12 @@ name = "subspace"
 catalogue = "catalogue.fpc"
 
 [rounds]
-# Most devices that a round sums, and the fewest whose sum may be released.
+# Most devices that a round sums, and the fewest whose sum may be released. A device refuses fewer than 50 unless its
+# owner lowers that: with less, most will decline.
 cohort = 1000
-min_count = 20
+min_count = 50
 # Fewest devices present before a round begins; by default min_count.
-# wait_for = 20
+# wait_for = 50
 # Share of devices asked above what is wanted, against those that leave.
 over_sampling = 0.2
 # Seconds to wait for enough devices, and for one answer of a device.

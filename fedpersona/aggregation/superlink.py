@@ -129,6 +129,10 @@ class Control:
         if any(node.node_id == node_id for node in self._nodes()):
             self._ask(self._client.UnregisterNode, UnregisterNodeRequest(node_id=node_id))
 
+    def nodes(self) -> dict[bytes, int]:
+        """Return the node ids of all devices that Flower knows, by public key (PEM)."""
+        return {bytes(node.public_key): int(node.node_id) for node in self._nodes() if node.status != "unregistered"}
+
     def start_run(self, bundle: bytes, config: Mapping[str, str]) -> int:
         """Start a ServerApp with this bundle and run configuration; return the run's id."""
         import hashlib

@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from fedpersona.aggregation.bundle import server_bundle
-from fedpersona.aggregation.certificates import operator_public
+from fedpersona.aggregation.certificates import authority_der, operator_public
 from fedpersona.aggregation.child import Child, end_all
 from fedpersona.aggregation.config import Endpoint, ServerConfig
 from fedpersona.aggregation.database import Database
@@ -176,6 +176,7 @@ def check_files(config: ServerConfig) -> None:
     _check_pair(server.superlink_certificate, server.superlink_key)
     for authority in filter(None, (server.authority, server.superlink_authority)):
         _there(authority)
+        authority_der(authority)
     public = operator_public(server.signing_key)
     _check_private(server.signing_key)
     _there(config.model.catalogue)

@@ -166,10 +166,8 @@ def enrol(
 
     found = invited(invitation)
     with opening(folder) as opened:
-        before = max((entry.number for entry in opened.ledger.tail(1)), default=0)
         place = opened.enrol(found)
-        asked = any(entry.number > before for entry in opened.ledger.tail(2))
-    say(outcome_words(place, asked=asked))
+    say(outcome_words(place))
 
 
 device.command()(join)

@@ -49,12 +49,11 @@ def _in_file(path: Path) -> Invitation:
         raise EnrolmentRefused(f"{path}: {error}") from None
 
 
-def outcome_words(place: Identity, *, asked: bool) -> str:
+def outcome_words(place: Identity) -> str:
     """Say with whom the device is enrolled, what was sent, and what comes next.
 
     Args:
         place: what the device is to the server now.
-        asked: whether the server was asked for it.
     """
     key = f"The operator's key is {place.operator.hex()}: what another key signs is refused from now on."
     join = f"fedpersona device join {place.server}"
@@ -63,11 +62,7 @@ def outcome_words(place: Identity, *, asked: bool) -> str:
             f"Known: '{place.federation}' at {place.server}. This invitation is for fetching what is public; nothing "
             f"was sent.\n{key}\nNext: {join}"
         )
-    sent = (
-        "Sent: two public keys made for this server alone, and the invitation's token; nothing of your history."
-        if asked
-        else "This invitation was taken up before: nothing was sent."
-    )
+    sent = "Sent: two public keys made for this server alone, and the invitation's token; nothing of your history."
     return (
         f"Enrolled with '{place.federation}' at {place.server}, as device {place.device}.\n{sent}\n{key}\n"
         "Next, if you want to contribute, read the notice and say yes: "

@@ -190,7 +190,8 @@ class Device:
         """Take part in a server's federation, in the background, whenever the conditions are met.
 
         Without consent to ``share_update`` it takes the public model and sends nothing of the owner's. A server on
-        the network has to be known by an invitation first: see :meth:`enrol`. Nothing that goes wrong in the background is raised: see :attr:`Membership.state` and the ledger.
+        the network has to be known by an invitation first: see :meth:`enrol`. Nothing that goes wrong in the
+        background is raised: see :attr:`Membership.state` and the ledger.
 
         Args:
             server: the address.

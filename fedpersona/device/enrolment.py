@@ -72,9 +72,10 @@ class Enrolments:
         """Take up an invitation and return what this device is to the server now.
 
         The private keys are on disk before the server is asked: where its answer is lost, or this program killed, the
-        same invitation is simply taken up again and gives the same place. One with a token that was answered before
-        asks nothing. One without a token asks nothing either: the device can fetch what is public from then on. Both
-        bring a new authority along, where the operator changed it. Another token gives another place, with new keys.
+        same invitation is simply taken up again and gives the same place. The server is asked then, too: it may have
+        lost its list, or have revoked this device. An invitation without a token asks nothing: the device can fetch
+        what is public from then on. Both bring a new authority along, where the operator changed it. Another token
+        gives another place, with new keys.
 
         Args:
             invitation: what the operator gave.
@@ -114,7 +115,7 @@ class Enrolments:
                     f"{begun.server}: this device is enrolled there with '{known.federation}', and the invitation is "
                     f"for '{begun.federation}': if the server changed, say 'fedpersona device leave' first"
                 )
-            if not token_hash or (same and token_hash == _row(cursor, _USED, begun.server)):
+            if not token_hash:
                 kept = replace(known, authority=begun.authority) if known is not None and same else begun
                 _keep(cursor, _KNOWN, begun.server, kept.packed())
                 _pin(cursor, begun)
@@ -125,7 +126,8 @@ class Enrolments:
                 or _row(cursor, _PENDING + _USED, begun.server) != token_hash
                 or (pending.federation, pending.operator) != (begun.federation, begun.operator)
             ):
-                pending = begun.with_keys()
+                answered = same and token_hash == _row(cursor, _USED, begun.server)
+                pending = known if answered and known is not None else begun.with_keys()
             _keep(cursor, _PENDING, begun.server, replace(pending, authority=begun.authority).packed())
             _keep(cursor, _PENDING + _USED, begun.server, token_hash)
         return None

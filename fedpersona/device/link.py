@@ -53,7 +53,7 @@ class Link(Protocol):
         ...
 
     def catalogue(self) -> bytes | None:
-        """Return the signed catalogue (:mod:`fedpersona.wire.signed_catalogue`), None where it is the one from before."""
+        """Return the signed catalogue (:mod:`fedpersona.wire.signed_catalogue`), None where it is unchanged."""
         ...
 
     def release(self) -> Release | None:

@@ -7,6 +7,7 @@ before the gate looks at anything.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from contextlib import suppress
@@ -47,6 +48,9 @@ _LARGEST_CATALOGUE = 512 << 20  # bytes
 _LARGEST_MODEL = 1 << 30
 _LARGEST_WORD = 65_536
 _SHORTEST_REST, _LONGEST_REST = 5.0, 6 * 3600.0
+_LONGEST_SPREAD = 600.0
+_MOST_RINGS = 1 << 53
+_LONGEST_ETAG = 200
 _OVERTIME = 300.0  # seconds past a plan's end that a device's clock may be ahead
 
 
@@ -249,9 +253,11 @@ class NetworkLink:
             found = json.loads(self._body(answer))
             bell, busy = found["bell"], found["busy"]
             spread, back = float(found.get("spread", 0.0)), float(found.get("come_back", self._known.come_back))
-            if type(bell) is not int or type(busy) is not bool or not 0 <= spread <= 600 or not back >= 0:
+            if type(bell) is not int or type(busy) is not bool or not 0 <= bell < _MOST_RINGS:
                 raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            if not (0 <= spread <= _LONGEST_SPREAD and 0 <= back < math.inf):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             raise ServerUnreachable(f"{self._identity.server}: what it says about itself cannot be read") from None
         self._known = _Known(bell, busy, spread, back)
 
@@ -289,8 +295,9 @@ class NetworkLink:
         answer = self._https.get(path, most=most, seconds=600.0, etag=self._seen.get(server + path))
         if answer.status == 304:
             return None
-        if answer.ok and "etag" in answer.headers:
-            self._seen[server + path] = answer.headers["etag"]
+        etag = answer.headers.get("etag", "")
+        if answer.ok and etag.isascii() and etag.isprintable() and 0 < len(etag) <= _LONGEST_ETAG:
+            self._seen[server + path] = etag
         return answer
 
     def _fetched(self, path: str, most: int) -> bytes:

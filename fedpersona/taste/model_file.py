@@ -50,7 +50,10 @@ def unpack(data: bytes) -> tuple[Shared, dict[str, Any]]:
         texts = isinstance(header["model"], str) and isinstance(header["catalogue"], str)
         if not (known and texts and type(header["round"]) is int and header["round"] >= 0):
             raise ValueError("not of this form")
-        shared = Shared(header["model"], header["catalogue"], header["round"], load(data[4 + length :]))
+        body = data[4 + length :]
+        if int.from_bytes(body[:8], "little") > _LONGEST_HEADER:  # of safetensors: ours have a few arrays
+            raise ValueError("too many arrays")
+        shared = Shared(header["model"], header["catalogue"], header["round"], load(body))
     except (ValueError, KeyError, TypeError, SafetensorError, RecursionError, OverflowError):
         raise LayoutMismatch("these bytes are not a shared model of fedpersona") from None
     return shared, header["settings"]

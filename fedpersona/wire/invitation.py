@@ -15,6 +15,7 @@ __all__ = ["Invitation"]
 _PREFIX = "fedpersona1."
 _LONGEST = 8192
 _FEDERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
+_KEY = re.compile(r"[0-9a-f]{64}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
 
@@ -59,11 +60,13 @@ class Invitation:
             found = json.loads(base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True))
             if set(found) != {"address", "federation", "operator", "token", "authority"}:
                 raise ValueError
+            if not all(isinstance(value, str) for value in found.values()) or not _KEY.fullmatch(found["operator"]):
+                raise ValueError
             authority = base64.b64decode(found["authority"], validate=True) or None
             return cls._checked(
                 found["address"], found["federation"], bytes.fromhex(found["operator"]), found["token"], authority
             )
-        except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
             raise EnrolmentRefused(f"this is no whole invitation: copy all of it, it begins with '{_PREFIX}'") from None
 
     @classmethod

@@ -17,6 +17,7 @@ __all__ = ["Plan", "Setting"]
 Setting: TypeAlias = "str | int | float | bool | None"
 
 _LARGEST = 65_536  # bytes of an encoded plan; ours have a few hundred
+_LARGEST_NUMBER = 1 << 63
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "model": (str,),
     "round_number": (int,),
@@ -86,9 +87,9 @@ class Plan:
             raise ConfigError(f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}")
         if self.ring_bits not in (32, 64):
             raise ConfigError(f"sums are taken modulo 2^32 or 2^64, not 2^{self.ring_bits}")
-        for name in ("serial", "issued", "expires"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative")
+        for name in ("round_number", "cohort", "seed", "serial", "issued", "expires"):
+            if not 0 <= getattr(self, name) < _LARGEST_NUMBER:
+                raise ConfigError(f"{name} must not be negative, nor above {_LARGEST_NUMBER - 1}")
         for name in ("clip", "epsilon"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -119,7 +120,7 @@ class Plan:
                 if type(found[name]) not in kinds:
                     raise PlanRefused(f"the server's plan: '{name}' is of the wrong type")
             return cls(**{**found, "settings": tuple(_setting(pair) for pair in found["settings"])})
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, OverflowError):
             raise PlanRefused("the server's plan cannot be read") from None
         except ConfigError as error:
             raise PlanRefused(f"the server's plan: {error}") from None

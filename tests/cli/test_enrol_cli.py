@@ -54,8 +54,8 @@ def test_enrolling_says_with_whom_what_was_sent_and_what_comes_next(shell, serve
     assert bytes(range(32)).hex() in told
     assert TOKEN not in told
     assert "asked" in shell("ledger").stdout
-    assert "taken up before: nothing was sent" in shell("enrol", invitation).stdout
-    assert len(server.requests) == 1
+    assert "as device 7" in shell("enrol", invitation).stdout  # the same place, asked for again
+    assert len(server.requests) == 2
 
 
 def test_an_invitation_may_lie_in_a_file_with_broken_lines(shell, invitation, tmp_path):

@@ -269,6 +269,8 @@ def test_messages_are_looked_for_when_the_bell_rang_and_not_before():
 
 NONSENSE = (
     b"", b"[]", b"{}", b'{"bell": "1", "busy": true}', b'{"bell": 1, "busy": 1}', b"9" * 5000,
+    b'{"bell": 1, "busy": true, "spread": 1' + b"0" * 400 + b"}", b'{"bell": -1, "busy": true}',
+    b'{"bell": 1' + b"0" * 30 + b', "busy": true}', b'{"bell": 1, "busy": true, "come_back": Infinity}',
     b'{"bell": 1, "busy": true, "spread": 1e9}', b'{"bell": 1, "busy": true, "come_back": "x"}',
 )  # fmt: skip
 

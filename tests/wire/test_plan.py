@@ -59,3 +59,12 @@ def test_bytes_that_are_no_plan_are_refused_with_one_sentence(data):
 def test_no_bytes_raise_anything_else(data):
     with pytest.raises(PlanRefused):
         Plan.decode(data)
+
+
+@pytest.mark.parametrize("name", ["clip", "epsilon", "round_number", "cohort", "seed", "serial", "issued", "expires"])
+def test_a_number_without_end_is_no_plan(name):
+    import json
+
+    found = json.loads(Plan("subspace", 1, 10, 5, 32, 0).encode()) | {name: 10**400}
+    with pytest.raises(PlanRefused):
+        Plan.decode(json.dumps(found).encode())

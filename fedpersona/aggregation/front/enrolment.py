@@ -76,22 +76,29 @@ class Enrolment:
     async def answer(self, request: Request) -> Response:
         """Enrol a device."""
         address = request.client.host if request.client else ""
-        if not self._attempts.allowed(address):
+        body = await request.body()  # what never arrives whole counts against nobody
+        if not (await asyncio.to_thread(self._invited, body) or self._attempts.allowed(address)):
             words = "too many enrolments were tried in this minute: come again"
             return refusal(429, words, "too many enrolments", {"retry-after": "60"})
         try:
-            answer = await self._enrolled(await request.body())
+            answer = await self._enrolled(body)
         except EnrolmentRefused as error:
             self._attempts.failed(address)
             await asyncio.sleep(_PAUSE)
             return refusal(403, str(error), "enrolment refused")
         except (ServerError, DiskFull) as error:
-            self._attempts.well()
             # The token is used, but the same token with the same keys is answered again.
             self._server.log.error("enrolment.failed", problem=str(error))
             return refusal(503, "the server cannot enrol a device now: come again", "enrolment failed")
-        self._attempts.well()
         return JSONResponse(answer, headers={"cache-control": "no-store"})
+
+    def _invited(self, body: bytes) -> bool:
+        """Tell whether a request names a token that was issued: whoever has one is shut out by nobody's guessing."""
+        try:
+            token = json.loads(body)["token"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+        return isinstance(token, str) and bool(_TOKEN.fullmatch(token)) and self._server.roster.issued(token)
 
     async def _enrolled(self, body: bytes) -> dict[str, Any]:
         federation = self._server.config.federation.name
@@ -104,10 +111,7 @@ class Enrolment:
     def _enrol(self, asked: _Asked) -> tuple[int, int]:
         roster = self._server.roster
         number = roster.enrol(asked.token, asked.flower_key, asked.signing_key).number
-        known = roster.by_flower_key(asked.flower_key)
-        if known is not None and known.node_id is not None:
-            return number, known.node_id
-        with self._control() as control:
+        with self._control() as control:  # Flower may have lost a node that we know, as after a restore: ask it again
             node_id = control.register_node(asked.flower_key)
         roster.attach(number, node_id)
         self._server.log.info("device.enrolled", device=number)

@@ -63,11 +63,6 @@ class Attempts:
         self._tried.append(now)
         return True
 
-    def well(self) -> None:
-        """Take a try back: it was no guess."""
-        if self._tried:
-            self._tried.pop()
-
     def failed(self, address: str) -> None:
         """Count a failure against an address."""
         self._failed.setdefault(address, deque()).append(self._clock())

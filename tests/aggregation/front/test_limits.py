@@ -177,11 +177,14 @@ def test_tries_are_forgotten_after_a_minute():
     assert attempts.allowed("a")
 
 
-def test_a_try_that_was_no_guess_counts_for_nothing():
-    attempts = Attempts(in_all=1, each=1, clock=lambda: 0.0)
-    for _ in range(5):
-        assert attempts.allowed("a")
-        attempts.well()
+def test_whoever_has_an_invitation_is_shut_out_by_nobodys_guessing(tmp_path):
+    with fronting(new_server(tmp_path, enrolments_a_minute=2)) as front:
+        for _ in range(4):
+            front.ask_in(Device(), "x" * 32)
+        for _ in range(20):  # too long: never read as a request, counts against nobody
+            front.http.post("/v1/enrol", content=b"x" * 9000)
+        assert front.ask_in(Device(), "x" * 32).status_code == 429
+        assert front.enrol() is not None
 
 
 def test_addresses_without_end_take_no_memory_without_end():
