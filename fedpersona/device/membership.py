@@ -15,6 +15,7 @@ __all__ = ["Membership"]
 _LOOK = 30.0  # seconds between two looks at conditions that are not met
 _NEXT_VISIT = 6 * 3600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 900.0  # seconds before a server that did not answer is tried again
+_LONGEST_REFUSED = 3600.0  # seconds before one whose every plan was refused is visited again
 
 
 class Membership:
@@ -36,6 +37,7 @@ class Membership:
         self._changed = threading.Condition()
         self._visits = 0
         self._missed = 0  # visits in a row that found nobody
+        self._refused = 0  # visits in a row that came to nothing but a no
         self.rest: float | None = None
         """Seconds until the next visit, where the server has said when it would like one."""
         self._ended = False
@@ -93,22 +95,31 @@ class Membership:
             stop.wait(self._pause() * random.uniform(0.8, 1.2))  # noqa: S311 - not all devices at once
 
     def _pause(self) -> float:
-        """Return the seconds until the next visit: for ever again, each time later, where nobody answers."""
+        """Return the seconds until the next visit: for ever again, each time later, where nobody answers.
+
+        Also later each time where this device can only say no, whatever the server wishes: each no is an entry in
+        the ledger, and a server must not be able to fill it.
+        """
         if self._missed:
             return min(_FIRST_PAUSE * 2.0 ** (self._missed - 1), _LONGEST_PAUSE)
-        return _NEXT_VISIT if self.rest is None else self.rest
+        rest = _NEXT_VISIT if self.rest is None else self.rest
+        return max(rest, min(_FIRST_PAUSE * 2.0**self._refused, _LONGEST_REFUSED)) if self._refused else rest
 
     def _outcome(self, stop: Stop) -> str:
         missed, self._missed = self._missed, 0
+        refused, self._refused = self._refused, min(self._refused + 1, 32)
         try:
-            return self._visit(stop)
+            came = self._visit(stop)
+            if not came.startswith("not contributed"):
+                self._refused = 0
+            return came
         except Stopped:
             self._end()
             raise
         except ServerUntrusted as error:
             return f"failed: {error}"
         except ServerUnreachable as error:
-            self._missed = min(missed + 1, 32)
+            self._missed, self._refused = min(missed + 1, 32), refused
             return f"failed: {error}"
         except FedpersonaError as error:
             return f"failed: {error}"

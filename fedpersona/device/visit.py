@@ -9,7 +9,7 @@ from contextlib import suppress
 from fedpersona.device.background import Stop
 from fedpersona.device.gate import Gate
 from fedpersona.device.ledger import Ledger
-from fedpersona.device.link import Link, Offer
+from fedpersona.device.link import Link, Offer, Release
 from fedpersona.device.shelf import Shelf
 from fedpersona.errors import DataError, PlanRefused, PlanReplayed, Refusal, RoundClosed, Stopped
 
@@ -147,14 +147,14 @@ def _take_model(
 ) -> None:
     """Take the finished model; where there is none yet but a run is under way, wait a little for its end."""
     deadline = time.monotonic() + _FIRST_MODEL
-    release = link.release()
+    release = _release(server, link, ledger)
     if release is None and shelf.trained is None and link.busy:
         link.pause()  # the run need not wait for this device
     while release is None and shelf.trained is None and link.busy and time.monotonic() < deadline and not unmet():
         stop.wait(min(link.patience, _MODEL_LOOK))
         stop.check()
-        release = link.release()
-    release = release or link.release()
+        release = _release(server, link, ledger)
+    release = release or _release(server, link, ledger)
     if release is None:
         return
     try:
@@ -164,6 +164,17 @@ def _take_model(
         raise
     if new:
         ledger.received(server=server, what=f"shared taste model ({release.model})", size=release.shared.nbytes)
+
+
+def _release(server: str, link: Link, ledger: Ledger) -> Release | None:
+    """Ask for the finished model; one that the operator did not sign for this federation is written down."""
+    try:
+        return link.release()
+    except Stopped:
+        raise
+    except Refusal as refusal:
+        ledger.refused(server=server, purpose="shared model", reason=str(refusal))
+        raise
 
 
 def _counted(shelf: Shelf) -> str:
