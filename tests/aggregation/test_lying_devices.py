@@ -14,16 +14,23 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.common.constant import ErrorCode
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+from flwr.superlink.grid import http_grid
 
+from fedpersona.aggregation.certificates import authority_der
 from fedpersona.aggregation.grid_collector import _reason
+from fedpersona.device.background import Stop
+from fedpersona.device.https import Https
+from fedpersona.device.identity import Identity
+from fedpersona.device.node import Node
 from fedpersona.errors import DevicesLeft
-from fedpersona.flower.unreadable import UNREADABLE, _guarded
+from fedpersona.flower.unreadable import UNREADABLE, _guarded, guard_replies
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.simulated_device import operator_key, signing_key
 from fedpersona.wire.message import word_type
 from fedpersona.wire.parcel import sign_reply
 from fedpersona.wire.signed_plan import unseal_plan
 from tests.aggregation.people import CROWD, FIRST, MODEL, PEOPLE, SEED, coordinated, grid_of, honest, lying
+from tests.superlinks import running, superlink_at
 
 
 def plan_of(message: Message) -> str:
@@ -338,3 +345,37 @@ def test_such_a_reply_has_the_reason_shape():
     code = ErrorCode.MESSAGE_UNAVAILABLE
     assert _reason(SimpleNamespace(error=SimpleNamespace(code=code, reason=f"... {UNREADABLE}"))) == "shape"
     assert _reason(SimpleNamespace(error=SimpleNamespace(code=code, reason="not there"))) == "gone"
+
+
+def test_flowers_own_grid_of_this_process_is_guarded_once():
+    guard_replies()
+    first = vars(http_grid)["pull_objects"]
+    guard_replies()
+    assert vars(http_grid)["pull_objects"] is first
+    assert first.guarded
+
+
+GARBAGE = [b"\xff" * 1000, b"\x0a\xff\xff\xff\xff\x0f", b"\x80\x04.", b"", gzip.compress(bytes(1 << 20))]
+
+
+def test_garbage_in_place_of_flowers_messages_leaves_a_real_superlink_as_it_was(tmp_path):
+    """A device that is enrolled sends bytes that are no message to each door; another one is served all the same."""
+    where = superlink_at(tmp_path)
+    with running(where) as control:
+        nodes = []
+        for _ in range(2):
+            made = Identity(f"https://{where.address}", "test", bytes(32)).with_keys()
+            stop = Stop()
+            way = Https(made.server, authority_der(where.authority), stop)
+            nodes.append((Node(way, control.register_node(made.flower_public_key), made.flower_key, stop), way))
+        (liar, _), (good, _) = nodes
+        liar.activate()
+        for door in ("pull-messages", "push-messages", "push-object", "pull-object", "send-node-heartbeat"):
+            for body in GARBAGE:
+                answer = liar._post(door, body, 10.0)
+                assert not answer.ok or door in ("pull-messages", "send-node-heartbeat"), (door, body[:5])
+        good.activate()
+        assert good.pull() is None
+        for node, way in nodes:
+            node.leave()
+            way.close()
