@@ -130,7 +130,7 @@ class Supervisor:
 
 
 def serve(config: ServerConfig, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; SIGHUP lets the front read its certificate and key again.
 
     Args:
         config: the server's.
@@ -159,7 +159,12 @@ def serve(config: ServerConfig, on_ready: Callable[[], None] = lambda: None) -> 
         front = Child("front", _front(config), {**os.environ}, config.logs, log)
         parts = (Part(link, (link_at,)), Part(front, (config.server.listen_at, config.server.ops_at)))
         supervisor = Supervisor(parts, log, loop.run)
-        with _signals(supervisor.stop):
+
+        def renew(*_: object) -> None:
+            if front.pid is not None:
+                os.kill(front.pid, signal.SIGHUP)
+
+        with _signals(supervisor.stop, renew):
             supervisor.run(on_ready)
 
 
@@ -213,9 +218,10 @@ def _front(config: ServerConfig) -> list[str]:
 
 
 @contextmanager
-def _signals(stop: Callable[..., None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call ``stop`` instead of interrupting."""
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+def _signals(stop: Callable[..., object], renew: Callable[..., object]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call ``stop`` instead of interrupting, and SIGHUP ``renew``, which reads certificates."""
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: renew}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:

@@ -55,19 +55,23 @@ Contribute to the shared taste model
 What is sent: for each round of training, one list of numbers that this device computes from your listening history,
 as long for everyone, with a number for every item of the catalogue whether you played it or not. Before it is sent it
 is shortened where the round sets a limit, rounded, and masked: numbers that other devices of the round take away
-again are added to it. Your history itself (what you played, and when) is not sent.
+again are added to it. With it go a key that is made for the masks of that round alone, and this device's signature.
+Your history itself (what you played, and when) is not sent.
 
-To whom: the server at the address you say yes to, and no other.
+To whom: the server at the address you say yes to, and no other. Over a network it goes encrypted, to the server that
+the operator's invitation named.
 
 Why: the server adds up the lists of all devices of a round. The sum improves a taste model that every device
 downloads, and that your own device makes your playlists with.
 
-What the server can learn: that your device takes part, and when. From one masked list nothing, as long as the other
-devices of the round are real and do not work together with it. This version cannot check that they are: a server that
-invents them could take the masks off and read your list, and from that much of what you played. If you changed your
-policy to allow unmasked lists, the server reads them as they are. The sum says something about all who took part
-together; a round that adds no noise to it promises nothing about any one person beyond that. The ledger on this
-device says for each round whether it was masked and what it promised.
+What the server can learn: which of its enrolled devices yours is, when it is there and from which network address, and
+that it takes part in a round or declines. All but the taking part it learns without this yes too, from a device that
+is enrolled and visits it. From one masked list it learns nothing, as long as the other devices of the round are real
+and do not work together with it. This version cannot check that they are: a server that invents them could take the
+masks off and read your list, and from that much of what you played. If you changed your policy to allow unmasked lists,
+the server reads them as they are. The sum says something about all who took part together; this version adds no noise
+to it, so nothing is promised about any one person beyond that. The ledger on this device says for each round whether
+it was masked.
 
 How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
 a sum cannot be taken out again. This device cannot check how long a server keeps what it received.
@@ -109,7 +113,7 @@ How to take it back: withdraw it in the app, or with 'fedpersona device consent 
 _NOTICES: Mapping[str, Notice] = {
     found.purpose: found
     for found in (
-        Notice("share_update", 1, "contribute to the shared taste model", _SHARE_UPDATE),
+        Notice("share_update", 2, "contribute to the shared taste model", _SHARE_UPDATE),
         Notice("share_metrics", 1, "share how well playlists fit", _SHARE_METRICS),
         Notice("audit_canary", 1, "take part in a test of the server's privacy", _AUDIT_CANARY),
     )

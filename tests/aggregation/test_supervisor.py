@@ -329,8 +329,11 @@ def test_a_superlink_that_is_down_is_told_once_and_waited_for(schedule, journal,
 
 def test_signals_ask_it_to_stop_and_are_given_back(journal):
     before = signal.getsignal(signal.SIGTERM)
-    asked = []
-    with supervisor._signals(lambda *_: asked.append(True)):
+    asked, renewed = [], []
+    with supervisor._signals(lambda *_: asked.append(True), lambda *_: renewed.append(True)):
+        os.kill(os.getpid(), signal.SIGHUP)
+        soon(lambda: renewed)
+        assert not asked
         os.kill(os.getpid(), signal.SIGTERM)
         soon(lambda: asked)
     assert signal.getsignal(signal.SIGTERM) is before
