@@ -62,7 +62,7 @@ def test_every_instruction_is_one_and_what_is_copied_exists_and_is_no_secret():
     lines = [line for line in DOCKERFILE.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
     assert {line.split()[0] for line in lines} <= KNOWN
     ignored = (SERVER / "Dockerfile.dockerignore").read_text().splitlines()
-    assert [line for line in ignored if line and line[0] not in "#!"][0] == "*"
+    assert next(line for line in ignored if line and line[0] not in "#!") == "*"
     for line in instructions("COPY"):
         *sources, _ = line.split()
         if sources[0].startswith("--from="):
@@ -76,7 +76,7 @@ def test_every_instruction_is_one_and_what_is_copied_exists_and_is_no_secret():
     assert DOCKERFILE.index("USER fedpersona") < DOCKERFILE.index("ENTRYPOINT")
 
 
-def test_what_is_copied_is_all_that_the_package_is_built_from(tmp_path):
+def test_what_is_copied_is_all_that_the_package_is_built_from():
     copied = [source for line in instructions("COPY") if "--from" not in line for source in line.split()[:-1]]
     project = (ROOT / "pyproject.toml").read_text()
     for named in re.findall(r'(?:readme = |license-files = \[|packages = \[)"([^"]+)"', project):
