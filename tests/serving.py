@@ -78,9 +78,16 @@ class Served:
 
 def free_port() -> int:
     """Return a port of loopback that nothing listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return as many ports that nothing listens on, no two the same."""
+    with contextlib.ExitStack() as open_ones:
+        found = [open_ones.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in found]
 
 
 def new_server(
@@ -94,11 +101,12 @@ def new_server(
         settings: of the model.
         changes: of ``server.toml``, as ``section__name``: ``rounds__masked=False``, ``rounds__min_count=8``.
     """
+    front, ops, superlink = free_ports(3)
     asked = NewServer(
         name="Test people",
-        address=f"https://127.0.0.1:{free_port()}",
-        ops=f"127.0.0.1:{free_port()}",
-        superlink_port=free_port(),
+        address=f"https://127.0.0.1:{front}",
+        ops=f"127.0.0.1:{ops}",
+        superlink_port=superlink,
     )
     file = initialise(folder, asked, starter.catalogue() if catalogue is None else catalogue).file
     file.write_text(_changed(file.read_text(), changes, settings or {}))

@@ -187,6 +187,7 @@ class Coordination:
             self.journal.say("gathering", f"round {number} of {planned}: waits for devices")
             try:
                 report = coordinator.run_round()
+                self.trainings.checkpoint(training, coordinator.shared, report.answered)
             except (CohortTooSmall, DevicesLeft) as error:
                 outcome = "devices left" if isinstance(error, DevicesLeft) else "too few devices"
                 self._ended(collector, training, number, outcome)
@@ -197,7 +198,6 @@ class Coordination:
             except BaseException:
                 self._ended(collector, training, number, "failed")
                 raise
-            self.trainings.checkpoint(training, coordinator.shared, report.answered)
             self._ended(collector, training, number, "completed")
             return
         raise RoundFailed(f"round {number} was never tried: attempts must be at least 1")

@@ -64,6 +64,19 @@ def test_a_disk_that_is_full_at_any_file_is_named_and_the_training_goes_on_once_
         assert not [file for file in config.models.rglob("*") if file.name.endswith((".tmp", ".part", ".new"))]
 
 
+def test_a_round_whose_model_cannot_be_kept_is_counted_as_failed(tmp_path, monkeypatch, undisturbed):
+    config, grid = configured(tmp_path / "server"), grid_of()
+    with coordinating(config, grid) as work:
+        with monkeypatch.context() as patch:
+            kept = work.trainings.checkpoint
+            patch.setattr(work.trainings, "checkpoint", lambda *said: full() if said[1].round_number else kept(*said))
+            with pytest.raises(OSError, match="No space"):
+                work.train(grid)
+        assert [one.outcome for one in work.journal.rounds()] == ["failed"]
+        work.train(grid)
+        assert work.registry.promoted().hash == undisturbed
+
+
 def test_a_database_that_cannot_grow_is_named_and_what_was_there_stays(tmp_path, undisturbed):
     config, grid = configured(tmp_path / "server"), grid_of()
     with coordinating(config, grid) as work:
