@@ -129,12 +129,8 @@ class Child:
 
     def ask_to_end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal that asks it to end."""
-        self.tell(how)
-
-    def tell(self, number: signal.Signals) -> None:
-        """Send a signal, if it lives."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+            self._process.send_signal(how)
 
     def ended(self) -> bool:
         """Whether it is gone; its end is taken note of."""
