@@ -84,7 +84,7 @@ def test_enrolling_is_said_once_listed_and_in_the_ledger(served, browser, server
     assert "Asked for a place" in browser.get("/left").text
     assert "already, as device 7" in look(browser, invitation).text
     enrol(browser, invitation)
-    assert len(server.requests) == 1, "the same invitation asks nothing twice"
+    assert len(server.requests) == 2, "the server may have lost its list: it is asked again, with the same keys"
     assert not served.device.consent.granted("share_update", server.address), "a place is no yes"
 
 
