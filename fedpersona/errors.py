@@ -49,6 +49,7 @@
     │   └── SumOverflow            a sum that could wrap around in its ring
     ├── RoundFailed                a round that may not release a sum
     │   ├── CohortTooSmall         fewer devices answered than the agreed minimum
+    │   │   └── DevicesAbsent      fewer devices are there than a round waits for; nobody was asked
     │   └── DevicesLeft            devices left after the roster was closed; their masks stay in the sum
     └── NonFiniteScore             a model scored an item NaN or infinite
 """
@@ -72,6 +73,7 @@ __all__ = [
     "DataNotFound",
     "DeviceClosed",
     "DeviceError",
+    "DevicesAbsent",
     "DevicesLeft",
     "DiskFull",
     "EnrolmentRefused",
@@ -339,6 +341,17 @@ class CohortTooSmall(RoundFailed):
         self.round_number = round_number
         self.answered = answered
         self.minimum = minimum
+
+
+class DevicesAbsent(CohortTooSmall):
+    """Fewer devices are there than a round waits for; nobody was asked."""
+
+    def __init__(self, round_number: int, present: int, wanted: int) -> None:
+        super().__init__(round_number, present, wanted)
+        self.args = (
+            f"round {round_number}: {present} devices are there, the round waits for {wanted}; nobody was asked. "
+            "It is tried again; enrol more devices, or lower wait_for and min_count.",
+        )
 
 
 class DevicesLeft(RoundFailed):

@@ -72,8 +72,10 @@ def train(config_file: str | Path, grid: Grid) -> int:
 class _Attempt:
     """The attempt at a round that is under way."""
 
+    round_number: int = 0
+    number: int = 0
+    """Counted from 1 in each round."""
     serial: int = 0
-    number: int = 1
     record: int | None = None
 
 
@@ -166,12 +168,11 @@ class Coordination:
         rounds = self.config.rounds
         collector = GridCollector(
             grid,
-            model,
             lambda number: model.layout(catalogue, number),
             key=self._key,
             enrolled=self._enrolled,
             pace=Pace(rounds.wait_for, rounds.gather_seconds, rounds.deadline_seconds, rounds.over_sampling),
-            rung=self._ring,
+            rung=self.journal.ring,
             told=lambda stage: self._tell(stage, collector, training),
         )
         return collector
@@ -183,22 +184,22 @@ class Coordination:
         number = coordinator.shared.round_number + 1
         attempts = self.config.rounds.attempts
         for attempt in range(1, attempts + 1):
-            self._attempt = _Attempt(number=attempt)
+            self._attempt = _Attempt(number, attempt)
             self.journal.say("gathering", f"round {number} of {planned}: waits for devices")
             try:
                 report = coordinator.run_round()
                 self.trainings.checkpoint(training, coordinator.shared, report.answered)
             except (CohortTooSmall, DevicesLeft) as error:
                 outcome = "devices left" if isinstance(error, DevicesLeft) else "too few devices"
-                self._ended(collector, training, number, outcome)
+                self._ended(collector, training, outcome)
                 if attempt == attempts:
-                    self.journal.say("waiting", f"round {number} of {planned}: {error}")
+                    self.journal.say("waiting", f"{planned} rounds are planned; {error}")
                     raise
                 continue
             except BaseException:
-                self._ended(collector, training, number, "failed")
+                self._ended(collector, training, "failed")
                 raise
-            self._ended(collector, training, number, "completed")
+            self._ended(collector, training, "completed")
             return
         raise RoundFailed(f"round {number} was never tried: attempts must be at least 1")
 
@@ -225,32 +226,26 @@ class Coordination:
             if device.node_id is not None and device.revoked_at is None
         }
 
-    def _ring(self) -> None:
-        self.journal.ring()
-
     def _tell(self, stage: str, collector: GridCollector, training: Training) -> None:
         """Record that a stage begins; the record of the round begins when it is known who is asked."""
         if stage == "gathering":
             return
         attempt = self._attempt
         if attempt.record is None:
-            number, tally = self._round_number(training), collector.tally
-            self.journal.say("training", f"round {number}: {tally.asked} devices are asked")
-            attempt.record = self.journal.begin(training.id, number, attempt.number, attempt.serial, tally.asked)
+            asked = collector.tally.asked
+            self.journal.say("training", f"round {attempt.round_number}: {asked} devices are asked")
+            attempt.record = self.journal.begin(
+                training.id, attempt.round_number, attempt.number, attempt.serial, asked
+            )
         self.journal.phase(attempt.record, stage)
 
-    def _round_number(self, training: Training) -> int:
-        current = self.trainings.current()
-        return (current.round_number or 0) + 1 if current is not None and current.id == training.id else 1
-
-    def _ended(self, collector: GridCollector, training: Training, number: int, outcome: str) -> None:
-        record, tally = self._attempt.record, collector.tally
-        counts = tally.counts()
+    def _ended(self, collector: GridCollector, training: Training, outcome: str) -> None:
+        attempt, counts = self._attempt, collector.tally.counts()
         if self._log is not None:
-            told = {"training": training.id, "round": number, "attempt": self._attempt.number}
-            self._log.info("round.ended", outcome=outcome, serial=self._attempt.serial, **told, **counts)
-        if record is not None:
-            self.journal.end(record, outcome, **counts)
+            told = {"training": training.id, "round": attempt.round_number, "attempt": attempt.number}
+            self._log.info("round.ended", outcome=outcome, serial=attempt.serial, **told, **counts)
+        if attempt.record is not None:
+            self.journal.end(attempt.record, outcome, **counts)
 
     # -- the end --
 
@@ -260,5 +255,5 @@ class Coordination:
         self.registry.promote(version, self._key, self.config.federation.name)
         self.trainings.finish(training)
         self.registry.prune(keep=5)
-        self._ring()  # devices that wait learn that there is a model to fetch
+        self.journal.ring()  # devices that wait learn that there is a model to fetch
         return version

@@ -109,7 +109,6 @@ def train(grid: Grid, settings: RunSettings) -> Shared:
     keys = announced(grid, settings)
     collector = GridCollector(
         grid,
-        model,
         lambda number: model.layout(catalogue, number),
         key=operator_key(settings.seed),
         enrolled=lambda: keys,

@@ -73,7 +73,6 @@ def coordinated(
     """Return a coordinator over a grid; its collector is ``.collector``."""
     collector = GridCollector(
         grid,
-        MODEL,
         lambda number: MODEL.layout(CROWD.catalogue, number),
         key=operator_key(SEED),
         enrolled=enrolled or (lambda: keys_of(grid)),

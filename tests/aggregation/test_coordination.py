@@ -12,7 +12,7 @@ from fedpersona.aggregation.registry import Registry
 from fedpersona.aggregation.scheduling import due
 from fedpersona.aggregation.serials import Serials
 from fedpersona.aggregation.trainings import Trainings
-from fedpersona.errors import CohortTooSmall, DevicesLeft, ServerError, StateDamaged
+from fedpersona.errors import CohortTooSmall, DevicesAbsent, DevicesLeft, ServerError, StateDamaged
 from tests.aggregation.people import CROWD, FIRST, PEOPLE, configured, coordinating, grid_of, honest, publish
 from tests.conftest import invent
 
@@ -110,11 +110,11 @@ def test_waiting_for_devices_ends_in_time_and_says_what_it_waits_for(tmp_path):
     with coordinating(config, grid) as work:
         for device in work.roster.devices()[:4]:
             work.roster.revoke(device.number)
-        with pytest.raises(CohortTooSmall, match="8"):
+        with pytest.raises(DevicesAbsent, match="8 devices are there, the round waits for 9"):
             work.train(grid)
         state = work.journal.state()
         assert state.state == "waiting"
-        assert "round 1 of 2" in state.words
+        assert "round 1: 8 devices are there" in state.words
         assert work.journal.rounds() == []  # nobody was asked
 
 

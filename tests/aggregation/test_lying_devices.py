@@ -17,7 +17,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.superlink.grid import http_grid
 
 from fedpersona.aggregation.certificates import authority_der
-from fedpersona.aggregation.grid_collector import _reason
+from fedpersona.aggregation.exchange import refusal_reason
 from fedpersona.device.background import Stop
 from fedpersona.device.https import Https
 from fedpersona.device.identity import Identity
@@ -343,8 +343,8 @@ def test_a_reply_whose_pieces_make_no_message_is_one_that_could_not_be_pulled_an
 
 def test_such_a_reply_has_the_reason_shape():
     code = ErrorCode.MESSAGE_UNAVAILABLE
-    assert _reason(SimpleNamespace(error=SimpleNamespace(code=code, reason=f"... {UNREADABLE}"))) == "shape"
-    assert _reason(SimpleNamespace(error=SimpleNamespace(code=code, reason="not there"))) == "gone"
+    assert refusal_reason(SimpleNamespace(error=SimpleNamespace(code=code, reason=f"... {UNREADABLE}"))) == "shape"
+    assert refusal_reason(SimpleNamespace(error=SimpleNamespace(code=code, reason="not there"))) == "gone"
 
 
 def test_flowers_own_grid_of_this_process_is_guarded_once():

@@ -46,7 +46,6 @@ def keys_of(grid: LocalGrid) -> dict[int, bytes]:
 def coordinated(grid: LocalGrid, *, population=CROWD, masked=True, least=PEOPLE, deadline=5.0, enrolled=None):
     collector = GridCollector(
         grid,
-        MODEL,
         lambda number: MODEL.layout(population.catalogue, number),
         key=operator_key(SEED),
         enrolled=enrolled or (lambda: keys_of(grid)),

@@ -116,7 +116,6 @@ def grid(deployed: Deployed) -> Collector:
     }
     return GridCollector(
         reached,
-        model,
         lambda number: model.layout(people.catalogue, number),
         key=operator_key(seed),
         enrolled=lambda: keys,
