@@ -34,6 +34,7 @@ from fedpersona.plays import Plays
 if TYPE_CHECKING:
     from fedpersona.device.link import Link
     from fedpersona.device.policy import Policy
+    from fedpersona.device.visit import Visited
     from fedpersona.wire.invitation import Invitation
 
 __all__ = ["Device"]
@@ -211,7 +212,7 @@ class Device:
         conditions = when or Conditions()
         gate = Gate(self.vault, self.consent, lambda: self.policy, self.ledger, self.clock)
 
-        def one_visit(stop: Stop) -> str:
+        def one_visit(stop: Stop) -> Visited:
             link = self._way(address, stop)
             try:
                 return visit(

@@ -90,6 +90,15 @@ class Gate:
         self._ledger = ledger
         self._clock = clock
 
+    def willing(self, server: str) -> None:
+        """Ask for the owner's yes before a device even shows itself to a server's rounds.
+
+        Raises:
+            ConsentMissing: there is none. Nothing was asked, so nothing is written down.
+            ChainBroken: the consents are not what this device signed.
+        """
+        self._consent.permit("share_update", server)
+
     def contribute(self, server: str, link: Link, offer: Offer, catalogue: Catalogue, stop: Stop) -> Plan:
         """Contribute to one round.
 

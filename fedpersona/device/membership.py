@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fedpersona.device.background import Stop, Worker
 from fedpersona.device.conditions import Conditions, current_probe
 from fedpersona.errors import FedpersonaError, ServerUnreachable, ServerUntrusted, Stopped
+
+if TYPE_CHECKING:
+    from fedpersona.device.visit import Visited
 
 __all__ = ["Membership"]
 
@@ -25,11 +29,11 @@ class Membership:
 
     Args:
         server: the normalised address.
-        visit: makes one visit and returns what came of it, in words.
+        visit: makes one visit and returns what came of it.
         when: the owner's conditions, looked at before each visit.
     """
 
-    def __init__(self, server: str, visit: Callable[[Stop], str], when: Conditions) -> None:
+    def __init__(self, server: str, visit: Callable[[Stop], Visited], when: Conditions) -> None:
         self.server = server
         self._visit = visit
         self._when = when
@@ -110,9 +114,9 @@ class Membership:
         refused, self._refused = self._refused, min(self._refused + 1, 32)
         try:
             came = self._visit(stop)
-            if not came.startswith("not contributed"):
+            if not came.refused:
                 self._refused = 0
-            return came
+            return came.words
         except Stopped:
             self._end()
             raise

@@ -64,14 +64,14 @@ the operator's invitation named.
 Why: the server adds up the lists of all devices of a round. The sum improves a taste model that every device
 downloads, and that your own device makes your playlists with.
 
-What the server can learn: which of its enrolled devices yours is, when it is there and from which network address, and
-that it takes part in a round or declines. All but the taking part it learns without this yes too, from a device that
-is enrolled and visits it. From one masked list it learns nothing, as long as the other devices of the round are real
-and do not work together with it. This version cannot check that they are: a server that invents them could take the
-masks off and read your list, and from that much of what you played. If you changed your policy to allow unmasked lists,
-the server reads them as they are. The sum says something about all who took part together; this version adds no noise
-to it, so nothing is promised about any one person beyond that. The ledger on this device says for each round whether
-it was masked.
+What the server can learn: which of its enrolled devices yours is, when it is there and from which network address,
+and that it takes part in a round or declines one. Without this yes your device fetches what the server publishes for
+everyone, and does not say which device it is. From one masked list it learns nothing, as long as the other devices of
+the round are real and do not work together with it. This version cannot check that they are: a server that invents
+them could take the masks off and read your list, and from that much of what you played. If you changed your policy to
+allow unmasked lists, the server reads them as they are. The sum says something about all who took part together; this
+version adds no noise to it, so nothing is promised about any one person beyond that. The ledger on this device says
+for each round whether it was masked.
 
 How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
 a sum cannot be taken out again. This device cannot check how long a server keeps what it received.

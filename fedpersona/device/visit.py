@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from fedpersona.device.background import Stop
 from fedpersona.device.gate import Gate
 from fedpersona.device.ledger import Ledger
 from fedpersona.device.link import Link, Offer, Release
 from fedpersona.device.shelf import Shelf
-from fedpersona.errors import DataError, PlanRefused, PlanReplayed, Refusal, RoundClosed, Stopped
+from fedpersona.errors import BelowFloor, DataError, PlanRefused, PlanReplayed, Refusal, RoundClosed, Stopped
 
-__all__ = ["visit"]
+__all__ = ["Visited", "visit"]
 
 _WAIT = 0.25  # seconds between two looks at whether to stop
 _ATTEMPTS = 3  # rounds in a row that a server may give up before the visit ends
@@ -21,6 +22,15 @@ _LONGEST = 1800.0  # seconds of one visit
 _MODEL_LOOK = 3.0  # seconds between two looks for it, over a network
 _FIRST_MODEL = 30.0  # seconds to wait for a server's first model
 _LARGEST_CATALOGUE = 512 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Visited:
+    """What came of a visit."""
+
+    words: str
+    refused: bool = False
+    """Whether it came to nothing but plans that this device refused; each is in the ledger."""
 
 
 def visit(
@@ -33,11 +43,12 @@ def visit(
     stop: Stop,
     key: bytes | None = None,
     unmet: Callable[[], tuple[str, ...]] = tuple,
-) -> str:
-    """Visit a server and return what came of it, in words.
+) -> Visited:
+    """Visit a server and return what came of it.
 
-    What a server publishes is taken with or without consent: that sends nothing of the owner's. A refusal to
-    contribute is in the ledger and in the words returned; the finished model is taken all the same.
+    What a server publishes is taken with or without consent: that sends nothing of the owner's. Without consent the
+    device does not show itself to the rounds at all. A plan that it refuses is in the ledger and in the words
+    returned; the finished model is taken all the same.
 
     Args:
         server: the normalised address.
@@ -62,9 +73,11 @@ def visit(
     finally:
         with suppress(Exception):  # whatever goodbye comes to, the visit is over
             link.leave()
-    if no:
-        return f"not contributed: {no}" if not answered else f"contributed to {_rounds(answered)}, then: {no}"
-    return f"contributed to {_rounds(answered)}" if answered else "no round was open"
+    if answered:
+        return Visited(f"contributed to {_rounds(answered)}" + (f", then: {no}" if no else ""))
+    if no is None:
+        return Visited("no round was open")
+    return Visited(f"not contributed: {no}", refused=isinstance(no, BelowFloor | PlanRefused))
 
 
 def _rounds(number: int) -> str:
@@ -73,8 +86,8 @@ def _rounds(number: int) -> str:
 
 def _answer_rounds(
     server: str, link: Link, gate: Gate, shelf: Shelf, ledger: Ledger, stop: Stop, unmet: Callable[[], tuple[str, ...]]
-) -> tuple[int, str]:
-    """Answer rounds until none is open or the device says no; return how many, and the no in words."""
+) -> tuple[int, Refusal | str | None]:
+    """Answer rounds until none is open or the device says no; return how many, and the no."""
     answered = lost = 0
     deadline = time.monotonic() + _LONGEST
     while time.monotonic() < deadline:
@@ -82,21 +95,22 @@ def _answer_rounds(
         if wanting := unmet():
             return answered, ", ".join(wanting)
         try:
+            gate.willing(server)
             offer = _next_offer(server, link, ledger, stop)
             if offer is None:
                 if link.busy:
                     continue
-                return answered, ""
+                return answered, None
             gate.contribute(server, link, offer, shelf.catalogue, stop)
         except Stopped:
             raise
         except (RoundClosed, PlanReplayed) as no:  # the round after it may be waiting already: nothing is refused
             lost += 1
             if lost == _ATTEMPTS:
-                return answered, str(no)
+                return answered, no
         except Refusal as no:
             link.refuse(_code(no))
-            return answered, str(no)
+            return answered, no
         else:
             answered += 1
             lost = 0
@@ -104,7 +118,7 @@ def _answer_rounds(
 
 
 def _code(no: Refusal) -> str:
-    """Return what the server hears: never whether it was consent, a floor or a clock."""
+    """Return what the server hears: never which floor it was, or whether a consent ended meanwhile."""
     return "plan" if isinstance(no, PlanRefused) else "declined"
 
 

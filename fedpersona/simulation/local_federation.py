@@ -250,7 +250,9 @@ class LocalLink:
         return self._federation._sealed
 
     def release(self) -> Release | None:
-        """Return the last finished model."""
+        """Return the last finished model, starting the federation's first run where there was none."""
+        if self._federation.runs == 0:  # also for a device that takes no part
+            self._federation.begin()
         return self._federation._release
 
     def offer(self, seconds: float) -> Offer | None:

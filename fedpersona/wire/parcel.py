@@ -24,7 +24,7 @@ _KEYS = 32 * 4096
 _PLAN = 66_000
 
 REFUSALS = ("declined", "plan", "form", "late", "failed")
-"""What a server hears from a device that does not answer. ``declined`` does not tell consent from policy.
+"""What a server hears from a device that does not answer. It never hears why its owner says no.
 
 ``declined``: its owner's no; ``plan``: not what was agreed; ``form``: a message that cannot be read; ``late``: the
 round is over for it; ``failed``: an error of its own.

@@ -61,8 +61,8 @@ def test_the_whole_demo_federates_survives_and_leaks_nothing(folder):
     summary = json.loads(done.stdout)
     assert summary["took_part"] == 16
     assert summary["have_the_model"] == 18, "all but the killed and the revoked one"
-    assert summary["declined"] == [7, 15]
-    assert len({summary["killed"], summary["revoked"], *summary["declined"]} - {0}) == 4
+    assert summary["sent_nothing"] == [7, 15]
+    assert len({summary["killed"], summary["revoked"], *summary["sent_nothing"]} - {0}) == 4
     outcomes = [(one["round_number"], one["outcome"]) for one in summary["rounds"]]
     assert [number for number, outcome in outcomes if outcome == "completed"] == [1, 2]
     assert (1, "devices left") in outcomes, "the round with the drop-out is held again"

@@ -16,7 +16,7 @@ from fedpersona.device.conditions import Conditions
 from fedpersona.device.gate import Gate
 from fedpersona.device.https import Answer
 from fedpersona.device.membership import Membership
-from fedpersona.device.visit import visit
+from fedpersona.device.visit import Visited, visit
 from fedpersona.errors import DataError, ParcelRefused, PlanRefused, ServerUnreachable, ServerUntrusted, Stopped
 from fedpersona.privacy.masking import MaskKey
 from fedpersona.taste.model_file import pack
@@ -59,6 +59,10 @@ def willing(device):
 
 
 def visited(device, link, stop: Stop | None = None) -> str:
+    return seen(device, link, stop).words
+
+
+def seen(device, link, stop: Stop | None = None) -> Visited:
     gate = Gate(device.vault, device.consent, lambda: device.policy, device.ledger, device.clock)
     return visit(
         SERVER,
@@ -133,6 +137,19 @@ def test_a_wrong_plan_is_refused_told_and_written_down_once_and_nothing_leaves(n
     else:
         assert mailbox.refusals == ["declined" if name in owners else "plan"]
     assert willing.ledger.verify()
+
+
+def test_without_a_yes_a_device_does_not_show_itself_to_any_round(device):
+    link, mailbox = linked(invitation())
+    shown: list[str] = []
+    mailbox.beat = lambda: shown.append("beat")
+    mailbox.pull = lambda: shown.append("pull")
+    came = seen(device, link)
+    assert came.words.startswith("not contributed: ")
+    assert not came.refused  # it may come as often as the server likes: what is public is for it, too
+    assert shown == mailbox.answers == mailbox.refusals == noes(device) == []
+    assert "/v1/catalogue" in link._https.asked
+    assert "/v1/release" in link._https.asked
 
 
 def test_a_model_that_is_not_served_is_a_server_that_cannot_be_reached_and_nothing_leaves(willing):
@@ -219,7 +236,7 @@ def test_a_flood_of_wrong_plans_ends_the_visit_after_one(willing):
 
 def test_a_server_whose_every_plan_is_refused_is_visited_less_and_less_whatever_it_wishes():
     """So the ledger of a device that joined a lying server grows by a few dozen entries a day and no more."""
-    membership = Membership(SERVER, lambda stop: "not contributed: a reason", Conditions())
+    membership = Membership(SERVER, lambda stop: Visited("not contributed: a reason", refused=True), Conditions())
     membership.rest = 5.0
     pauses = []
     for _ in range(20):
@@ -229,7 +246,7 @@ def test_a_server_whose_every_plan_is_refused_is_visited_less_and_less_whatever_
     assert pauses == sorted(pauses)
     assert pauses[-1] == 3600.0
     assert sum(pause < 3600 for pause in pauses) <= 11
-    membership._visit = lambda stop: "contributed to 1 round"
+    membership._visit = lambda stop: Visited("contributed to 1 round")
     membership._outcome(Stop())
     assert membership._pause() == 5.0
 
@@ -300,7 +317,7 @@ def test_a_server_that_is_not_the_one_or_sends_elsewhere_is_a_failed_visit_and_n
     with pytest.raises(error):
         visited(willing, link)
     assert mailbox.answers == []
-    membership = Membership(SERVER, lambda stop: visited(willing, link, stop), Conditions())
+    membership = Membership(SERVER, lambda stop: seen(willing, link, stop), Conditions())
     assert membership._outcome(Stop()).startswith("failed: not the one")
 
 

@@ -73,11 +73,6 @@ class TellingLink(NetworkLink):
         super().send(message)
         self.tell("sent", round=self._round)
 
-    def refuse(self, code: str) -> None:
-        """Tell that the device says no."""
-        super().refuse(code)
-        self.tell("declined", code=code)
-
     def _hold(self) -> None:
         self.tell("holding", round=self._round)
         for _ in range(int(_HOLD / 0.05)):

@@ -82,14 +82,17 @@ class Outcome:
     """All attempts, the oldest first, as the server's journal has them."""
     killed: int = -1
     revoked: int = -1
-    declined: set[int] = field(default_factory=set)
     fetched: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     """What each device told at the end."""
 
     def took_part(self) -> list[int]:
         """Return the devices that contributed to the last, whole model, in order."""
-        out = {self.killed, self.revoked} | self.declined
+        out = {self.killed, self.revoked}
         return sorted(number for number, facts in self.fetched.items() if facts["sent"] and number not in out)
+
+    def stayed_away(self) -> list[int]:
+        """Return the devices that have sent nothing at all, in order."""
+        return sorted(number for number, facts in self.fetched.items() if not facts["sent"])
 
 
 class Federation:
@@ -155,6 +158,11 @@ class Federation:
             elif told.stage == "enrolled":
                 self._numbers[told.device] = told.facts["number"]
                 self._fleet.order("join", [told.device])
+                if told.device in self._cast.without_consent:
+                    self._story.say(
+                        f"{self._people[told.device].name} never said yes: the device fetches what is public, and does "
+                        "not show itself to any round."
+                    )
             else:
                 self._react(told)
         self._story.say(
@@ -236,13 +244,6 @@ class Federation:
             case "sent":
                 self._sent.setdefault(told.facts["round"], set()).add(told.device)
                 self._story.progress(len(self._sent[told.facts["round"]]), self._cast.cohort)
-            case "declined" if told.device in self._cast.without_consent and told.device not in self.outcome.declined:
-                self.outcome.declined.add(told.device)
-                self._fleet.order("leave", [told.device])
-                name = self._people[told.device].name
-                self._story.say(
-                    f"{name} never said yes: the device declined. The finished model is there for it all the same."
-                )
             case "holding":
                 self._misfortune(told.device)
 

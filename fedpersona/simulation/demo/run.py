@@ -74,7 +74,7 @@ class DemoResult:
             ],
             "took_part": len(outcome.took_part()),
             "have_the_model": sum(facts.get("rounds") is not None for facts in outcome.fetched.values()),
-            "declined": sorted(number + 1 for number in outcome.declined),
+            "sent_nothing": [number + 1 for number in outcome.stayed_away()],
             "killed": outcome.killed + 1,
             "revoked": outcome.revoked + 1,
             "accuracy": asdict(self.accuracy),
@@ -196,8 +196,8 @@ def _train(played: Federation, people: Sequence[Person], cast: Cast, story: Stor
     if outcome.killed < 0 or outcome.revoked < 0 or len(outcome.took_part()) < cast.least:
         raise RoundFailed("the demo's rounds went by without its drop-out, its revocation, or its people: try again")
     have = {number for number, facts in outcome.fetched.items() if facts.get("rounds") == cast.rounds}
-    declined = " (also those that declined)" if outcome.declined and outcome.declined <= have else ""
-    story.say(f"Version {outcome.version} of the model is signed and served; {len(have)} devices have it{declined}.")
+    away = " (also those that sent nothing)" if set(outcome.stayed_away()) & have else ""
+    story.say(f"Version {outcome.version} of the model is signed and served; {len(have)} devices have it{away}.")
     return outcome
 
 
