@@ -251,7 +251,7 @@ class Device:
         self._check_known(address)
         identity = self.enrolments.identity(address)
         assert identity is not None  # noqa: S101 - checked in the line before
-        return NetworkLink(identity, self.enrolments, stop, self._seen)
+        return NetworkLink(identity, self.enrolments.replays, stop, self._seen)
 
     def leave(self, server: str) -> None:
         """Stop taking part in a server's federation. Consents stay as they are."""

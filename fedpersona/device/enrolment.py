@@ -10,14 +10,15 @@ from typing import Any, Protocol
 
 from fedpersona.device.address import normalised
 from fedpersona.device.enrolment_request import placed, request
+from fedpersona.device.files import delete_files, files_named, keep_file, read_file
 from fedpersona.device.https import Answer, Https
 from fedpersona.device.identity import Identity
 from fedpersona.device.ledger import Ledger
+from fedpersona.device.replays import Replays
 from fedpersona.device.store import Cursor, Store
 from fedpersona.errors import (
     ConfigError,
     EnrolmentRefused,
-    PlanReplayed,
     ServerUntrusted,
     SignatureInvalid,
     VaultDamaged,
@@ -28,15 +29,12 @@ __all__ = ["Enrolments", "Identity"]
 
 _LARGEST_ANSWER = 4096
 _SECONDS = 30.0
-_LARGEST_NUMBER = 2**63 - 1
 
 # Rows of the table `file`. What is being enrolled has a row of its own, so that a lost answer is asked for again with
 # the same keys, and a refusal leaves what there was.
 _KNOWN = "enrolment of "
 _PENDING = "enrolling with "
 _USED = "token for "  # SHA-256 of the one that `enrolling with` or `enrolment of` belongs to
-_SERIAL = "highest serial of "
-_ISSUED = "newest release of "
 
 
 class _Way(Protocol):
@@ -58,6 +56,8 @@ class Enrolments:
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
         self._ledger = ledger
+        self.replays = Replays(store)
+        """Which plans and models of these servers came before."""
 
     def __repr__(self) -> str:
         return f"Enrolments({len(self.all())})"
@@ -117,19 +117,19 @@ class Enrolments:
                 )
             if not token_hash:
                 kept = replace(known, authority=begun.authority) if known is not None and same else begun
-                _keep(cursor, _KNOWN, begun.server, kept.packed())
+                keep_file(cursor, _KNOWN + begun.server, kept.packed())
                 _pin(cursor, begun)
                 return kept
             pending = _identity(cursor, _PENDING, begun.server)
             if (
                 pending is None
-                or _row(cursor, _PENDING + _USED, begun.server) != token_hash
+                or read_file(cursor, _PENDING + _USED + begun.server) != token_hash
                 or (pending.federation, pending.operator) != (begun.federation, begun.operator)
             ):
-                answered = same and token_hash == _row(cursor, _USED, begun.server)
+                answered = same and token_hash == read_file(cursor, _USED + begun.server)
                 pending = known if answered and known is not None else begun.with_keys()
-            _keep(cursor, _PENDING, begun.server, replace(pending, authority=begun.authority).packed())
-            _keep(cursor, _PENDING + _USED, begun.server, token_hash)
+            keep_file(cursor, _PENDING + begun.server, replace(pending, authority=begun.authority).packed())
+            keep_file(cursor, _PENDING + _USED + begun.server, token_hash)
         return None
 
     def _write_down(self, begun: Identity) -> Identity:
@@ -145,9 +145,9 @@ class Enrolments:
         with self._store.writing() as cursor:
             _check_pin(cursor, place)
             _pin(cursor, place)
-            _keep(cursor, _KNOWN, place.server, place.packed())
-            _keep(cursor, _USED, place.server, token_hash)
-            _remove(cursor, place.server, (_PENDING, _PENDING + _USED))
+            keep_file(cursor, _KNOWN + place.server, place.packed())
+            keep_file(cursor, _USED + place.server, token_hash)
+            delete_files(cursor, _PENDING + place.server, _PENDING + _USED + place.server)
             self._ledger.received(
                 server=place.server, what=f"a place in '{place.federation}', as device {place.device}", size=size
             )
@@ -164,7 +164,7 @@ class Enrolments:
     def all(self) -> tuple[Identity, ...]:
         """Return every server that is known by invitation, by address."""
         with self._store.reading() as cursor:
-            rows = _all(cursor)
+            rows = files_named(cursor, _KNOWN)
         return tuple(Identity.unpacked(body, name.removeprefix(_KNOWN)) for name, body in rows)
 
     def forget(self, server: str) -> bool:
@@ -176,60 +176,18 @@ class Enrolments:
         address = normalised(server)
         with self._store.writing() as cursor:
             names = (_KNOWN, _PENDING, _USED, _PENDING + _USED, "key of ", "issued by ")
-            found = _remove(cursor, address, names)
+            found = delete_files(cursor, *(name + address for name in names))
         self._store.erase_deleted()
         return found
-
-    # -- what is answered once --
-
-    def last_serial(self, server: str) -> int:
-        """Return the highest serial that was accepted from a server, 0 before the first."""
-        return self._highest(_SERIAL, server)
-
-    def accept_serial(self, server: str, serial: int) -> None:
-        """Take note, on disk, that a plan of this serial is taken up. Inside another transaction it is a part of it.
-
-        Raises:
-            PlanReplayed: it is not above all that came before.
-        """
-        self._raise_to(_SERIAL, server, serial, 1, "the server's plan is one of a round that is over: not answered")
-
-    def last_issue(self, server: str) -> int:
-        """Return when the newest accepted model of a server was promoted (Unix seconds), 0 before the first."""
-        return self._highest(_ISSUED, server)
-
-    def accept_issue(self, server: str, issued: int) -> None:
-        """Take note that a model promoted then (Unix seconds) is taken; the same one may come again.
-
-        Raises:
-            PlanReplayed: a newer one was taken before.
-        """
-        self._raise_to(_ISSUED, server, issued, 0, "the server's model is older than the one this device has: not used")
-
-    def _highest(self, row: str, server: str) -> int:
-        address = normalised(server)
-        with self._store.reading() as cursor:
-            return int(_row(cursor, row + _key_name(cursor, address), address) or 0)
-
-    def _raise_to(self, row: str, server: str, number: int, step: int, words: str) -> None:
-        if type(number) is not int or not 0 <= number <= _LARGEST_NUMBER:
-            raise PlanReplayed(f"{words} (its number is none)")
-        address = normalised(server)
-        with self._store.writing() as cursor:
-            name = row + _key_name(cursor, address)
-            before = _row(cursor, name, address)
-            if before is not None and number < int(before) + step:
-                raise PlanReplayed(words)
-            _keep(cursor, name, address, str(number).encode())
 
     def export(self) -> list[dict[str, Any]]:
         """Return with whom this device is enrolled, JSON-native; no private key. What cannot be read is named."""
         with self._store.reading() as cursor:
-            servers = [name.removeprefix(_KNOWN) for name, _ in _all(cursor)]
+            servers = [name.removeprefix(_KNOWN) for name, _ in files_named(cursor, _KNOWN)]
         return [self._exported(server) for server in servers]
 
     def _exported(self, server: str) -> dict[str, Any]:
-        numbers = {"last_serial": self.last_serial(server), "newest_release": self.last_issue(server)}
+        numbers = {"last_serial": self.replays.last_serial(server), "newest_release": self.replays.last_issue(server)}
         try:
             one = self.identity(server)
             return {} if one is None else one.public() | numbers
@@ -250,7 +208,7 @@ def _begun(invitation: Invitation) -> tuple[Identity, bytes]:
 
 
 def _check_pin(cursor: Cursor, one: Identity) -> None:
-    pinned = _row(cursor, "key of ", one.server)
+    pinned = read_file(cursor, "key of " + one.server)
     if pinned is not None and pinned != one.operator:
         raise SignatureInvalid(
             f"{one.server}: the invitation names another operator's key than the one this device has pinned; nothing "
@@ -259,36 +217,9 @@ def _check_pin(cursor: Cursor, one: Identity) -> None:
 
 
 def _pin(cursor: Cursor, one: Identity) -> None:
-    _keep(cursor, "key of ", one.server, one.operator)  # the row that the shelf looks at, too
-
-
-def _key_name(cursor: Cursor, server: str) -> str:
-    """Name the operator's key: another operator counts from the beginning."""
-    pinned = _row(cursor, "key of ", server)
-    return f"{'' if pinned is None else pinned.hex()} at "
+    keep_file(cursor, "key of " + one.server, one.operator)  # the row that the shelf looks at, too
 
 
 def _identity(cursor: Cursor, row: str, server: str) -> Identity | None:
-    body = _row(cursor, row, server)
+    body = read_file(cursor, row + server)
     return None if body is None else Identity.unpacked(body, server)
-
-
-def _all(cursor: Cursor) -> list[tuple[str, bytes]]:
-    rows = cursor.execute(
-        "SELECT name, body FROM file WHERE substr(name, 1, ?) = ? ORDER BY name", (len(_KNOWN), _KNOWN)
-    )
-    return [(name, bytes(body)) for name, body in rows]
-
-
-def _row(cursor: Cursor, row: str, server: str) -> bytes | None:
-    found = cursor.execute("SELECT body FROM file WHERE name = ?", (row + server,)).fetchone()
-    return None if found is None else bytes(found[0])
-
-
-def _keep(cursor: Cursor, row: str, server: str, body: bytes) -> None:
-    cursor.execute("INSERT OR REPLACE INTO file (name, body) VALUES (?, ?)", (row + server, body))
-
-
-def _remove(cursor: Cursor, server: str, rows: tuple[str, ...]) -> bool:
-    cursor.executemany("DELETE FROM file WHERE name = ?", [(row + server,) for row in rows])
-    return bool(cursor.rowcount)

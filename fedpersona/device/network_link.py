@@ -37,8 +37,9 @@ from fedpersona.wire.signed_release import unseal_release
 
 if TYPE_CHECKING:
     from fedpersona.device.background import Stop
-    from fedpersona.device.enrolment import Enrolments, Identity
+    from fedpersona.device.identity import Identity
     from fedpersona.device.node import Ask, Node
+    from fedpersona.device.replays import Replays
     from fedpersona.taste.model import Shared
     from fedpersona.wire.plan import Plan
 
@@ -69,7 +70,7 @@ class NetworkLink:
 
     Args:
         identity: with whom the device is enrolled, and its keys.
-        enrolments: keeps which plan was the last.
+        replays: knows which plan was the last.
         stop: the app's wish to stop; every wait ends with it.
         seen: ETags by path of what this process has fetched before: it is not fetched again.
     """
@@ -77,11 +78,9 @@ class NetworkLink:
     patience = 20.0
     """Seconds that one wait for news may take: the server is asked so often, and holds the question as long."""
 
-    def __init__(
-        self, identity: Identity, enrolments: Enrolments, stop: Stop, seen: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, identity: Identity, replays: Replays, stop: Stop, seen: dict[str, str] | None = None) -> None:
         self._identity = identity
-        self._enrolments = enrolments
+        self._replays = replays
         self._stop = stop
         self._seen = {} if seen is None else seen
         self._https = Https(identity.server, identity.authority, stop)
@@ -107,7 +106,7 @@ class NetworkLink:
             return None
         identity = self._identity
         note, packed = unseal_release(self._body(answer), identity.operator, identity.federation)
-        self._enrolments.accept_issue(identity.server, note.issued)
+        self._replays.accept_issue(identity.server, note.issued)
         shared, settings = _unpacked(packed)
         return Release(shared.model, settings, shared)
 
@@ -273,7 +272,7 @@ class NetworkLink:
             raise PlanExpired("the plan's time has passed, or it has none: it is not answered")
         if plan.masked != (ask.parcel.kind == "query.enter"):
             raise PlanRefused("the plan and the message that brought it differ in whether updates are masked")
-        self._enrolments.accept_serial(identity.server, plan.serial)
+        self._replays.accept_serial(identity.server, plan.serial)
         return plan
 
     def _shared(self, ask: Ask, plan: Plan) -> Shared:

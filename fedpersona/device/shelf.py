@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fedpersona.catalogue import Catalogue
 from fedpersona.device import starter
-from fedpersona.device.store import Cursor, Store
+from fedpersona.device.files import delete_files, keep_file, read_file
+from fedpersona.device.store import Store
 from fedpersona.errors import ConfigError, DataError, LayoutMismatch, PlanRefused, SignatureInvalid, VaultDamaged
 from fedpersona.wire.signed_catalogue import signer, unseal
 
@@ -45,11 +43,11 @@ class Shelf:
     def catalogue(self) -> Catalogue:
         """The catalogue in use; another process may have put another one in use."""
         with self._store.reading() as cursor:
-            version = _file(cursor, "catalogue version")
+            version = read_file(cursor, "catalogue version")
             if version is None:
                 return starter.catalogue()
             if self._catalogue is None or self._catalogue.version.encode() != version:
-                sealed, key = _file(cursor, "catalogue"), _file(cursor, "catalogue key")
+                sealed, key = read_file(cursor, "catalogue"), read_file(cursor, "catalogue key")
                 self._catalogue = unseal(sealed or b"", [key or b""]).catalogue
             return self._catalogue
 
@@ -57,17 +55,17 @@ class Shelf:
     def trained(self) -> Trained | None:
         """The shared model in use, None where none has come for the catalogue in use."""
         with self._store.reading() as cursor:
-            mark = _file(cursor, "model mark")
+            mark = read_file(cursor, "model mark")
             if mark is None:
                 return None
             if self._trained is None or self._mark != mark:
-                self._trained, self._mark = _unpack(_file(cursor, "model") or b""), mark
+                self._trained, self._mark = _unpacked(read_file(cursor, "model") or b""), mark
         return self._trained if self._trained.shared.catalogue == self.catalogue.version else None
 
     def pinned_key(self, server: str) -> bytes | None:
         """Return the key that this server's catalogues must be signed with, None before the first."""
         with self._store.reading() as cursor:
-            return _file(cursor, f"key of {server}")
+            return read_file(cursor, f"key of {server}")
 
     def accept_catalogue(self, server: str, sealed: bytes, key: bytes | None = None) -> bool:
         """Check a server's catalogue and put it in use; tell whether it is another than before.
@@ -87,18 +85,18 @@ class Shelf:
         trusted = key or pinned or signer(sealed)
         found = unseal(sealed, [trusted])
         with self._store.writing() as cursor:
-            before, issued = _file(cursor, "catalogue"), _file(cursor, f"issued by {server}")
+            before, issued = read_file(cursor, "catalogue"), read_file(cursor, f"issued by {server}")
             if issued is not None and found.issued < int(issued):
                 raise DataError("is older than the one this device has: refused", place=f"catalogue of {server}")
-            _keep(cursor, f"key of {server}", trusted)
-            _keep(cursor, f"issued by {server}", str(found.issued).encode())
-            version = _file(cursor, "catalogue version")
+            keep_file(cursor, f"key of {server}", trusted)
+            keep_file(cursor, f"issued by {server}", str(found.issued).encode())
+            version = read_file(cursor, "catalogue version")
             if before is not None and version == found.catalogue.version.encode():
                 return False
-            _keep(cursor, "catalogue", sealed)
-            _keep(cursor, "catalogue key", trusted)
-            _keep(cursor, "catalogue version", found.catalogue.version.encode())
-            cursor.execute("DELETE FROM file WHERE name IN ('model', 'model mark')")
+            keep_file(cursor, "catalogue", sealed)
+            keep_file(cursor, "catalogue key", trusted)
+            keep_file(cursor, "catalogue version", found.catalogue.version.encode())
+            delete_files(cursor, "model", "model mark")
         self._catalogue = found.catalogue
         return True
 
@@ -109,6 +107,7 @@ class Shelf:
             PlanRefused: it is not what it should be.
         """
         from fedpersona.taste import create  # the taste models: a device that only opens does not wait for them
+        from fedpersona.taste.model_file import pack
 
         try:
             model = create(release.model, release.settings)
@@ -118,51 +117,23 @@ class Shelf:
         trained, mark = Trained(model, release.shared), release.shared.hash().encode()
         with self._store.writing() as cursor:
             if (
-                _file(cursor, "catalogue version") or self.catalogue.version.encode()
+                read_file(cursor, "catalogue version") or self.catalogue.version.encode()
             ) != trained.shared.catalogue.encode():
                 raise PlanRefused("the server's model: another catalogue was put in use meanwhile")
-            if _file(cursor, "model mark") == mark:
+            if read_file(cursor, "model mark") == mark:
                 return False
-            _keep(cursor, "model", _pack(trained))
-            _keep(cursor, "model mark", mark)
+            keep_file(cursor, "model", pack(trained.shared, model.model_dump()))
+            keep_file(cursor, "model mark", mark)
         self._trained, self._mark = trained, mark
         return True
 
 
-def _file(cursor: Cursor, name: str) -> bytes | None:
-    row = cursor.execute("SELECT body FROM file WHERE name = ?", (name,)).fetchone()
-    return None if row is None else bytes(row[0])
-
-
-def _keep(cursor: Cursor, name: str, body: bytes) -> None:
-    cursor.execute("INSERT OR REPLACE INTO file (name, body) VALUES (?, ?)", (name, body))
-
-
-def _pack(trained: Trained) -> bytes:
-    from safetensors.numpy import save
-
-    header = {
-        "model": trained.shared.model,
-        "settings": trained.model.model_dump(),
-        "catalogue": trained.shared.catalogue,
-        "round": trained.shared.round_number,
-    }
-    arrays = {name: np.ascontiguousarray(array) for name, array in trained.shared.arrays.items()}
-    body = save(arrays)
-    head = json.dumps(header).encode()
-    return len(head).to_bytes(4, "big") + head + body
-
-
-def _unpack(data: bytes) -> Trained:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    from fedpersona.taste import Shared, create
+def _unpacked(data: bytes) -> Trained:
+    from fedpersona.taste import create
+    from fedpersona.taste.model_file import unpack
 
     try:
-        length = int.from_bytes(data[:4], "big")
-        header = json.loads(data[4 : 4 + length])
-        shared = Shared(header["model"], header["catalogue"], int(header["round"]), load(data[4 + length :]))
-        return Trained(create(header["model"], header["settings"]), shared)
-    except (ValueError, KeyError, TypeError, SafetensorError, ConfigError) as error:
+        shared, settings = unpack(data)
+        return Trained(create(shared.model, settings), shared)
+    except (LayoutMismatch, ConfigError) as error:
         raise VaultDamaged(f"the kept shared model cannot be read ({error}): join its server again") from None

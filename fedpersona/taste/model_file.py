@@ -35,6 +35,8 @@ def pack(shared: Shared, settings: dict[str, Any]) -> bytes:
 def unpack(data: bytes) -> tuple[Shared, dict[str, Any]]:
     """Return a model and its settings. Shapes and values are not checked yet: :meth:`TasteModel.check` does.
 
+    A header without a format is one that a device kept before formats were named; all else in it is the same.
+
     Raises:
         LayoutMismatch: these are not the bytes of a model.
     """
@@ -46,7 +48,7 @@ def unpack(data: bytes) -> tuple[Shared, dict[str, Any]]:
         if not 0 < length <= _LONGEST_HEADER:
             raise ValueError("no header")
         header = json.loads(data[4 : 4 + length])
-        known = header["format"] == _FORMAT and isinstance(header["settings"], dict)
+        known = header.get("format", _FORMAT) == _FORMAT and isinstance(header["settings"], dict)
         texts = isinstance(header["model"], str) and isinstance(header["catalogue"], str)
         if not (known and texts and type(header["round"]) is int and header["round"] >= 0):
             raise ValueError("not of this form")

@@ -21,7 +21,6 @@ from fedpersona.device.https import Answer
 from fedpersona.errors import (
     ChainBroken,
     EnrolmentRefused,
-    PlanReplayed,
     ServerUnreachable,
     ServerUntrusted,
     SignatureInvalid,
@@ -334,60 +333,12 @@ def test_a_row_that_is_damaged_is_named(device, enrolments):
             cursor.execute("UPDATE file SET body = ? WHERE name LIKE 'enrolment of %'", before)
 
 
-# -- what is answered once --
-
-
-def test_a_serial_is_taken_once_and_only_upwards(device, tmp_path):
-    device.enrolments.enrol(INVITATION, Office())
-    assert device.enrolments.last_serial(ADDRESS) == 0
-    device.enrolments.accept_serial(ADDRESS, 5)
-    device.close()
-    with Device.open(tmp_path / "device") as again:
-        for old in (5, 4, 0, -1, 2**63, True, 6.0, "6"):
-            with pytest.raises(PlanReplayed):
-                again.enrolments.accept_serial(ADDRESS, old)
-        assert again.enrolments.last_serial(ADDRESS) == 5
-        again.enrolments.accept_serial(ADDRESS, 6)
-        assert again.enrolments.last_serial("https://other.example") == 0
-
-
-def test_a_serial_belongs_to_the_transaction_around_it(device, enrolments):
-    def undone():
-        with device._store.writing():
-            enrolments.accept_serial(ADDRESS, 5)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        undone()
-    enrolments.accept_serial(ADDRESS, 5)
-
-
-def test_enrolling_again_makes_no_old_serial_new_but_another_operator_counts_anew(enrolments):
-    enrolments.enrol(INVITATION, Office())
-    enrolments.accept_serial(ADDRESS, 9)
-    enrolments.forget(ADDRESS)
-    enrolments.enrol(INVITATION, Office())
-    with pytest.raises(PlanReplayed):
-        enrolments.accept_serial(ADDRESS, 9)
-    enrolments.forget(ADDRESS)
-    enrolments.enrol(replace(INVITATION, operator=bytes(32)), Office())
-    enrolments.accept_serial(ADDRESS, 1)
-
-
-def test_a_model_may_come_again_but_none_that_is_older(enrolments):
-    enrolments.accept_issue(ADDRESS, 100)
-    enrolments.accept_issue(ADDRESS, 100)
-    with pytest.raises(PlanReplayed, match="older"):
-        enrolments.accept_issue(ADDRESS, 99)
-    assert enrolments.last_issue(ADDRESS) == 100
-
-
 # -- the owner's copy --
 
 
 def test_an_export_says_with_whom_and_holds_no_private_key(device, enrolments, tmp_path):
     place = enrolments.enrol(replace(INVITATION, authority=b"der"), Office())
-    enrolments.accept_serial(ADDRESS, 3)
+    enrolments.replays.accept_serial(ADDRESS, 3)
     with zipfile.ZipFile(device.export(tmp_path / "mine.zip")) as archive:
         (found,) = json.loads(archive.read("enrolments.json"))
         everything = b"".join(archive.read(name) for name in archive.namelist()).decode()

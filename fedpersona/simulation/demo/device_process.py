@@ -90,7 +90,7 @@ class _ToldDevice(Device):
     def _way(self, address: str, stop: Stop) -> Link:
         identity = self.enrolments.identity(address)
         assert identity is not None  # noqa: S101 - `join` has looked
-        link = TellingLink(identity, self.enrolments, stop, self._seen)
+        link = TellingLink(identity, self.enrolments.replays, stop, self._seen)
         link.tell, link.holds_in, link.go_on, link.stopping = self.tell, self.holds_in, self.go_on, stop
         return link
 
