@@ -32,7 +32,7 @@ HEADERS: Mapping[str, str] = {
 
 
 class Pages:
-    """Draws the templates of one folder.
+    """Draws the templates of one folder, each within ``templates/page.html``.
 
     Args:
         folder: where they are.
@@ -40,13 +40,14 @@ class Pages:
 
     def __init__(self, folder: Path) -> None:
         self._templates = Environment(
-            loader=FileSystemLoader(folder),
+            loader=FileSystemLoader((folder, Path(__file__).parent / "templates")),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._templates.globals.update(
+            refresh=None,  # seconds; a page says so
             style=Markup(_STYLE),  # noqa: S704 - our own file, the one whose hash is in the headers
             counted=counted,
             day=day,

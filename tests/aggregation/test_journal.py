@@ -6,25 +6,6 @@ from fedpersona.errors import ServerError
 from fedpersona.wire.parcel import REFUSALS
 
 
-class Clock:
-    def __init__(self):
-        self.now = 2_000_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def database(tmp_path):
-    with Database(tmp_path / "fedpersona.db") as database:
-        yield database
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def journal(database, clock):
     return Journal(database, clock=clock)

@@ -19,32 +19,13 @@ PUBLIC = KEY.public_key().public_bytes_raw()
 SETTINGS = {"recency": 0.5}
 
 
-class Clock:
-    def __init__(self):
-        self.now = 2_000_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 def model(value, round_number=3):
     return Shared("popularity", "c" * 64, round_number, {"table": np.full((3, 2), value, np.float32)})
 
 
 @pytest.fixture
-def database(tmp_path):
-    with Database(tmp_path / "fedpersona.db") as database:
-        yield database
-
-
-@pytest.fixture
 def folder(tmp_path):
     return tmp_path / "models"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

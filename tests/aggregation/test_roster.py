@@ -13,14 +13,6 @@ from fedpersona.aggregation.roster import Enrolled, Roster
 from fedpersona.errors import ConfigError, EnrolmentRefused, ServerError
 
 
-class Clock:
-    def __init__(self):
-        self.now = 2_000_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 def pem():
     public = ec.generate_private_key(ec.SECP384R1()).public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -28,17 +20,6 @@ def pem():
 
 def signing(number):
     return bytes([number]) * 32
-
-
-@pytest.fixture
-def database(tmp_path):
-    with Database(tmp_path / "fedpersona.db") as database:
-        yield database
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ def same(found, expected):
 
 
 @pytest.fixture
-def database(tmp_path):
-    with Database(tmp_path / "fedpersona.db") as database:
-        yield database
-
-
-@pytest.fixture
 def folder(tmp_path):
     return tmp_path / "models"
 

@@ -73,7 +73,9 @@ def dashboard(request: Request) -> Response:
     try:
         found = _overview(config, database)
     except FedpersonaError as error:
-        return _PAGES.draw("trouble.html", status=503, federation=config.federation.name, words=str(error))
+        return _PAGES.draw(
+            "trouble.html", status=503, refresh=_REFRESH, federation=config.federation.name, words=str(error)
+        )
     return _PAGES.draw(
         "dashboard.html",
         federation=config.federation.name,

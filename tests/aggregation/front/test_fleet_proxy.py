@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 
 import pytest
@@ -161,6 +162,17 @@ def test_a_redirect_of_the_superlink_is_not_followed(front, superlink, device):
     answer = front.pull(device)
     assert answer.status_code == 502
     assert "location" not in answer.headers
+
+
+def test_a_compressed_body_is_passed_on_as_it_is_and_unpacked_by_nobody(front, superlink, device):
+    bomb = gzip.compress(bytes(64 << 20))
+    answer = front.http.post(PULL, content=bomb, headers={**device.headers, "content-encoding": "gzip"})
+    assert answer.status_code == 200
+    ((_, headers, body),) = superlink.seen
+    assert body == bomb
+    assert "content-encoding" not in headers
+    enrolling = front.http.post("/v1/enrol", content=gzip.compress(b"{}"), headers={"content-encoding": "gzip"})
+    assert enrolling.status_code == 403
 
 
 def test_a_body_that_breaks_off_leaves_the_front_as_it_was(front, superlink, device):

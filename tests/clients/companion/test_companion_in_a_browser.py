@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -13,52 +12,21 @@ import pytest
 from clients.companion import actions
 from clients.companion.wording import in_fours
 from fedpersona.device import visit as visiting
+from tests.browsers import chromium_in, needs_chromium
 from tests.clients.companion.serving import Served
 from tests.device.invented import write_spotify_zip
 from tests.serving import serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Chromium and its driver: apt-get install chromium chromium-driver"
-)
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--window-size=1100,1000",
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def chromium(tmp_path, monkeypatch) -> Iterator[Screen]:
     """A new Chromium with a profile of its own."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    monkeypatch.setenv("SE_AVOID_STATS", "true")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
     saved = tmp_path / "saved"
     saved.mkdir()
-    options.add_experimental_option("prefs", {"download.default_directory": str(saved)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
+    with chromium_in(tmp_path, monkeypatch, saved) as driver:
         yield Screen(driver, tmp_path, saved)
-    finally:
-        driver.quit()
 
 
 class Screen:
