@@ -10,7 +10,7 @@ import json
 import math
 import random
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ _SHORTEST_REST, _LONGEST_REST = 5.0, 6 * 3600.0
 _LONGEST_SPREAD = 600.0
 _MOST_RINGS = 1 << 53
 _LONGEST_ETAG = 200
+_GOODBYE = 0.5  # seconds for it, once the app wishes to stop
 _OVERTIME = 300.0  # seconds past a plan's end that a device's clock may be ahead
 
 
@@ -199,9 +200,15 @@ class NetworkLink:
     def pause(self) -> None:
         """Say goodbye; what is public can still be fetched."""
         node, self._node = self._node, None
-        if node is not None and not self._stop.wished:
-            with suppress(FedpersonaError):
+        if node is None:
+            return
+        with suppress(FedpersonaError):
+            if not self._stop.wished:
                 node.leave()
+                return
+            # Every call of this way ends at the wish. Without a goodbye the next round would wait for this device.
+            with closing(Https(self._identity.server, self._identity.authority, None)) as way:
+                node.leave(_GOODBYE, way)
 
     def leave(self) -> None:
         """Say goodbye and close the connection."""

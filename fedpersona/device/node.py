@@ -128,12 +128,17 @@ class Node:
         request = heartbeat_pb2.SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
         return bool(self._call("send-node-heartbeat", request, heartbeat_pb2.SendNodeHeartbeatResponse()).success)
 
-    def leave(self, seconds: float = 1.0) -> None:
-        """Say goodbye, waiting at most so long. What was not confirmed before may be lost with it."""
+    def leave(self, seconds: float = 1.0, way: Https | None = None) -> None:
+        """Say goodbye, waiting at most so long. What was not confirmed before may be lost with it.
+
+        Args:
+            seconds: most that it may take.
+            way: another way to the front, where this node's own was given up.
+        """
         if self._active:
             self._active = False
             request = fleet_pb2.DeactivateNodeRequest(node_id=self._node.node_id)
-            self._post("deactivate-node", request.SerializeToString(), seconds)
+            self._post("deactivate-node", request.SerializeToString(), seconds, way=way)
 
     def pull(self) -> Ask | None:
         """Take the next message, None where none waits.
@@ -298,7 +303,9 @@ class Node:
             raise ServerUnreachable(f"{self._https.address}: answers with something that cannot be read") from None
         return response
 
-    def _post(self, path: str, body: bytes, seconds: float, most: int = _LARGEST_ANSWER) -> Answer:
+    def _post(
+        self, path: str, body: bytes, seconds: float, most: int = _LARGEST_ANSWER, way: Https | None = None
+    ) -> Answer:
         now = datetime.now(UTC).isoformat()
         signature = self._key.sign(now.encode("ascii"), ec.ECDSA(hashes.SHA256()))
         headers = {
@@ -310,7 +317,8 @@ class Node:
             "flwr-package-version": package_version,
             "flwr-component-name": "SuperNode",
         }
-        return self._https.post(f"/v1/fleet/{path}", body, media=_MEDIA, headers=headers, most=most, seconds=seconds)
+        asked = way or self._https
+        return asked.post(f"/v1/fleet/{path}", body, media=_MEDIA, headers=headers, most=most, seconds=seconds)
 
     def _check(self, answer: Answer) -> None:
         """Say what a refusal of the server's means."""

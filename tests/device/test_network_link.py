@@ -102,8 +102,9 @@ class Mailbox:
     def refuse(self, ask, code) -> None:
         self.refusals.append(code)
 
-    def leave(self) -> None:
+    def leave(self, seconds=1.0, way=None) -> None:
         self.gone = True
+        self.way = way
 
 
 def said(**changes) -> Answer:
@@ -329,6 +330,16 @@ def test_the_rest_between_visits_is_the_servers_wish_within_reason():
         Web.pages["/v1/status"] = said(come_back=asked)
         link.catalogue()
         assert link.rest == kept
+
+
+def test_a_goodbye_is_said_also_when_the_app_stops_on_a_way_that_the_wish_does_not_end():
+    link, mailbox = linked()
+    link._stop.set()
+    link.leave()
+    assert mailbox.gone
+    assert mailbox.way is not link._https
+    assert mailbox.way.closed
+    assert link._https.closed
 
 
 def test_a_goodbye_is_said_once_and_the_way_is_closed():

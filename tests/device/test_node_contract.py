@@ -214,6 +214,23 @@ def test_a_node_whose_goodbye_was_lost_is_active_again_at_once(superlink):
         way.close()  # killed: it says nothing
 
 
+def test_a_node_that_was_stopped_says_goodbye_on_another_way(superlink):
+    made, node_id = enrolled(superlink)
+    stop = Stop()
+    node, way = node_of(superlink, made, node_id, stop)
+    node.activate()
+    stop.set()
+    began = time.monotonic()
+    with Https(made.server, authority_der(superlink[0].authority)) as last:
+        node.leave(0.5, last)
+    assert time.monotonic() - began < 0.5
+    way.close()
+    again, other = node_of(superlink, made, node_id)
+    again.activate()  # Flower activates what it does not take for active: no error, no beat
+    assert other.paths == ["activate-node"]
+    other.close()
+
+
 def test_a_device_whose_clock_is_a_day_off_hears_that_it_is_the_clock(superlink, monkeypatch):
     import datetime as real
 
