@@ -30,6 +30,7 @@ from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.masking import MaskKey
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.taste import TasteModel, create
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, envelope
@@ -169,7 +170,7 @@ class Gate:
             update, _ = clip(update, asked.layout, asked.plan.clip)
         plan = asked.plan
         message, words = envelope(plan_hash=plan.hash(), layout=asked.layout, ring_bits=plan.ring_bits)
-        asked.fixed_point.encode_words(update, out=words)
+        asked.fixed_point.encode_words(update, device_offsets(plan, asked.layout, plays), out=words)
         return _Queued(message, words, update_norm(update, asked.layout))
 
     def _written(self, server: str, asked: _Asked, queued: _Queued) -> LedgerEntry:

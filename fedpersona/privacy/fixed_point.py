@@ -1,12 +1,15 @@
 """Numbers as integers, so that a sum is exact: the same in any order, on any number of threads and machines.
 
 Each array of a layout is scaled by a power of two, as large as the ring allows: a cohort of ``n`` devices, each
-within its bound, can never wrap around modulo ``2**ring_bits``. After Bonawitz et al. 2017, section 4.
+within its bound, can never wrap around modulo ``2**ring_bits``. After Bonawitz et al. 2017, section 4. Entries are
+rounded stochastically (Gupta et al. 2015), with the offsets of :mod:`fedpersona.privacy.rounding`: each is right on
+average, so the error of a sum grows with the root of the devices.
 """
 
 from __future__ import annotations
 
-from math import floor, log2
+from collections.abc import Mapping
+from math import frexp, ldexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +43,7 @@ class FixedPoint:
         self.cohort = cohort
         self.ring_bits = ring_bits
         # float64 holds integers to 2^53 exactly; a finer scale would round the encoded value itself.
-        self._scales = {spec.name: 2.0 ** floor(log2(min(limit, 2**52) / spec.bound)) for spec in layout.arrays}
+        self._scales = {spec.name: _scale(spec.bound, min(limit, 2**52)) for spec in layout.arrays}
 
     @property
     def bytes_per_update(self) -> int:
@@ -51,14 +54,24 @@ class FixedPoint:
         """Return how many integer steps make 1.0 in this array: a power of two."""
         return self._scales[name]
 
-    def encode(self, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Round entries of the array ``name`` to integers, to nearest.
+    def encode(self, name: str, values: NDArray[np.float64], offset: float | NDArray[np.float64]) -> NDArray[np.int64]:
+        """Round entries of the array ``name`` to integers: x to floor(x · scale + offset), exactly.
+
+        With an offset that is uniform in [0, 1) each entry is right on average. What is a whole number of steps stays
+        what it is, zero among them, and no entry leaves its bound.
 
         The values may be any of the array's entries: rounding is entry by entry, so a cohort form that rounds an
         addend once and adds it to many rows gives what every device would have given.
 
+        Args:
+            name: the array.
+            values: entries, any shape.
+            offset: in [0, 1): one number a device, which broadcasts over its values. See
+                :mod:`fedpersona.privacy.rounding`.
+
         Raises:
             BoundExceeded: an entry is not finite, or larger than its layout allows.
+            SumOverflow: an offset is not in [0, 1), and could round an entry past its bound.
         """
         bound = self.layout[name].bound
         largest = float(np.abs(values).max(initial=0.0))
@@ -66,20 +79,28 @@ class FixedPoint:
             raise BoundExceeded(
                 f"array '{name}': an entry of size {largest:.4g} is above the declared bound {bound:.4g}"
             )
-        return np.rint(np.clip(values, -bound, bound) * self._scales[name]).astype(np.int64)
+        if not (np.min(offset, initial=0.0) >= 0.0 and np.max(offset, initial=0.0) < 1.0):
+            raise SumOverflow(f"array '{name}': a rounding offset outside [0, 1) could round an entry past its bound")
+        scaled = np.clip(values, -bound, bound) * self._scales[name]
+        whole = np.floor(scaled)
+        scaled -= whole
+        # The addition itself would be rounded, past a whole number for large entries; 1 - offset is exact.
+        whole += scaled >= 1.0 - offset
+        return whole.astype(np.int64)
 
-    def encode_update(self, update: Update) -> dict[str, NDArray[np.int64]]:
-        """Check an update against the layout and encode all of it."""
+    def encode_update(self, update: Update, offsets: Mapping[str, float]) -> dict[str, NDArray[np.int64]]:
+        """Check one device's update against the layout and encode all of it, with an offset for each array."""
         update.check(self.layout)
-        return {name: self.encode(name, update[name]) for name in self.layout.names}
+        return {name: self.encode(name, update[name], offsets[name]) for name in self.layout.names}
 
-    def encode_words(self, update: Update, out: Words | None = None) -> Words:
+    def encode_words(self, update: Update, offsets: Mapping[str, float], out: Words | None = None) -> Words:
         """Encode a checked update as words of the ring, all arrays one after another, shape (size,).
 
         A block at a time: beside the result it takes little memory.
 
         Args:
             update: what to encode.
+            offsets: the device's rounding offset for each array.
             out: where to put the words; by default a new array.
 
         Raises:
@@ -90,7 +111,7 @@ class FixedPoint:
         for name in self.layout.names:
             flat = update[name].reshape(-1)
             for start in range(0, flat.size, _BLOCK):
-                block = self.encode(name, flat[start : start + _BLOCK])
+                block = self.encode(name, flat[start : start + _BLOCK], offsets[name])
                 words[place : place + block.size] = block.astype(words.dtype)  # negative numbers wrap around
                 place += block.size
         return words
@@ -111,3 +132,12 @@ class FixedPoint:
     def decode(self, total: dict[str, NDArray[np.int64]]) -> Update:
         """Turn sums back into numbers."""
         return Update({name: total[name] / self._scales[name] for name in self.layout.names})
+
+
+def _scale(bound: float, limit: int) -> float:
+    """Return the largest power of two that keeps the bound within the limit, in exact comparisons."""
+    mantissa, exponent = frexp(bound)
+    power = min(limit.bit_length() - exponent, 1023)  # the largest that a float64 holds
+    while ldexp(mantissa, exponent + power) > limit:
+        power -= 1
+    return ldexp(1.0, power)

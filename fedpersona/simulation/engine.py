@@ -14,9 +14,10 @@ from threadpoolctl import threadpool_limits
 from fedpersona.aggregation.coordinator import Collector
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort import cohort_form
-from fedpersona.simulation.cohort.form import IntegerSum
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.scoring import play_matrix
 from fedpersona.simulation.simulated_device import addend
@@ -55,8 +56,9 @@ class DeviceEngine:
         total = fixed_point.zeros()
         with threadpool_limits(1):  # a device's arithmetic must not depend on how many cores helped
             for done, device in enumerate(answering.tolist(), start=1):
-                update = addend(self.model, layout, plan, shared, self.population.plays(device), device=device)
-                for name, integers in fixed_point.encode_update(update).items():
+                plays = self.population.plays(device)
+                update = addend(self.model, layout, plan, shared, plays, device=device)
+                for name, integers in fixed_point.encode_update(update, device_offsets(plan, layout, plays)).items():
                     total[name] += integers
                 self.progress(done, len(answering))
         return fixed_point.decode(total), len(answering)
@@ -106,7 +108,8 @@ class CohortEngine:
             nonlocal done
             partial = fixed_point.zeros()
             for devices in lane:
-                self.form.add(partial, play_matrix(self.population, devices), shared, fixed_point)
+                plays = play_matrix(self.population, devices)
+                self.form.add(partial, plays, shared, BlockEncoder(fixed_point, plan, plays))
                 with lock:
                     done += len(devices)
                     self.progress(done, len(answering))

@@ -22,6 +22,7 @@ from fedpersona.device.link import Offer, Release, provide
 from fedpersona.errors import CohortTooSmall, DevicesLeft, LayoutMismatch, RoundClosed, RoundFailed, WireError
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.masking import MaskKey, circle
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.simulated_device import addend
 from fedpersona.taste.model import Shared, TasteModel
@@ -191,7 +192,7 @@ class LocalFederation:
             for device, key in enumerate(keys):
                 plays = self.crowd.plays(device)
                 update = addend(self.model, fixed_point.layout, plan, shared, plays, device=device)
-                words = fixed_point.encode_words(update)
+                words = fixed_point.encode_words(update, device_offsets(plan, fixed_point.layout, plays))
                 key.mask(words, current.neighbours(key.public), current.hash.encode())
                 np.add(total, words, out=total)
         return total

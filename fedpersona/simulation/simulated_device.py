@@ -19,6 +19,7 @@ from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.masking import MaskKey
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
 from fedpersona.taste import create
@@ -129,5 +130,6 @@ class SimulatedDevice:
         message, words = envelope(plan_hash=plan.hash(), layout=layout, ring_bits=plan.ring_bits)
         with threadpool_limits(1):
             update = addend(model, layout, plan, shared, self.plays, device=self.number)
-        FixedPoint(layout, plan.cohort, plan.ring_bits).encode_words(update, out=words)
+        offsets = device_offsets(plan, layout, self.plays)
+        FixedPoint(layout, plan.cohort, plan.ring_bits).encode_words(update, offsets, out=words)
         return message, words

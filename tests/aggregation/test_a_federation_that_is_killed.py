@@ -19,6 +19,7 @@ from fedpersona.aggregation.trainings import Trainings
 from fedpersona.device import starter
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.simulation.practice import invent_crowd
 from fedpersona.sources.listen import Listen
 from fedpersona.wire.message import word_type
@@ -147,7 +148,7 @@ class Undisturbed:
             for plays in self.plays:
                 update = self.model.contribute(shared, self.model.personalise(shared, plays), plays, rng)
                 update, _ = clip(update, fixed_point.layout, plan.clip)
-                total += fixed_point.encode_words(update)
+                total += fixed_point.encode_words(update, device_offsets(plan, fixed_point.layout, plays))
         return fixed_point.decode_words(total), len(self.plays)
 
 

@@ -27,6 +27,7 @@ from fedpersona.errors import (
 )
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.sources.listen import Listen
 from fedpersona.taste import Shared, create
 from fedpersona.wire.message import decode
@@ -229,8 +230,8 @@ def test_the_words_of_an_update_that_is_not_sent_are_wiped(willing, monkeypatch)
     seen = []
     encode_words = FixedPoint.encode_words
 
-    def watched(self, update, out=None):
-        seen.append(encode_words(self, update, out))
+    def watched(self, update, offsets, out=None):
+        seen.append(encode_words(self, update, offsets, out))
         assert seen[-1].any()
         return seen[-1]
 
@@ -365,7 +366,7 @@ def test_what_is_sent_unmasked_is_the_clipped_update_in_fixed_point_to_the_bit(w
     update = model.contribute(shared(), model.personalise(shared(), plays), plays, np.random.default_rng(0))
     assert update_norm(update, layout) > 2.0
     clipped, _ = clip(update, layout, 2.0)
-    expected = FixedPoint(layout, asked.cohort, 32).encode_words(clipped)
+    expected = FixedPoint(layout, asked.cohort, 32).encode_words(clipped, device_offsets(asked, layout, plays))
     words = decode(link.messages[0], plan_hash=asked.hash(), layout=layout, ring_bits=32)
     assert np.array_equal(words, expected)
     assert last(willing).norm == pytest.approx(2.0)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.simulation.cohort.form import IntegerSum, add_listeners
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners
 from fedpersona.taste.ease import Ease
 from fedpersona.taste.model import Shared
 
@@ -22,17 +21,17 @@ class EaseCohort:
     def __init__(self, model: Ease) -> None:
         self.model = model
 
-    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Count pairs of head items (or, to find the head, listeners) in a block."""
         head = self.model.head_rows(shared)
         if not len(head):
-            add_listeners(total, plays, fixed_point)
+            add_listeners(total, plays, encoder)
             return
         if len(head) < plays.shape[1]:
             plays = csr_array(plays[:, head])
         counts = csr_array((np.ones(plays.nnz, np.int32), plays.indices, plays.indptr), shape=plays.shape)
         pairs = np.asarray((counts.T @ counts).toarray(), np.int32)
-        one = fixed_point.encode("gram", np.ones(1))[0]
+        one = encoder.one("gram")
         start = 0
         for row in range(len(head)):
             total["gram"][start : start + len(head) - row] += pairs[row, row:] * one

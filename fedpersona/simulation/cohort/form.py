@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -9,13 +10,42 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.rounding import fingerprints, offsets
 from fedpersona.simulation.scoring import Scorer
 from fedpersona.taste.model import Shared
+from fedpersona.wire.plan import Plan
 
-__all__ = ["CohortForm", "IntegerSum", "add_listeners", "scatter"]
+__all__ = ["BlockEncoder", "CohortForm", "IntegerSum", "add_listeners", "scatter"]
 
 IntegerSum = dict[str, NDArray[np.int64]]
 """Sums of encoded entries by array name."""
+
+
+class BlockEncoder:
+    """Rounds what a block of devices adds, each device with the offsets that it would have alone.
+
+    Args:
+        fixed_point: of the round.
+        plan: the round.
+        plays: who played what, a row a device: all of it, whatever part of it a model counts.
+    """
+
+    def __init__(self, fixed_point: FixedPoint, plan: Plan, plays: csr_array) -> None:
+        self._fixed_point = fixed_point
+        self._plan = plan
+        self._plays = plays
+
+    @cached_property
+    def _prints(self) -> NDArray[np.uint64]:
+        return fingerprints(self._plays.indices, self._plays.indptr, self._plays.shape[1])
+
+    def encode(self, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Encode entries of the array ``name``, a row a device: shape (devices, columns)."""
+        return self._fixed_point.encode(name, values, offsets(self._plan, name, self._prints)[:, np.newaxis])
+
+    def one(self, name: str) -> np.int64:
+        """Return 1.0 in an array of counts, bounded by one: a whole number of steps for every device."""
+        return np.int64(self._fixed_point.encode(name, np.ones(1), 0.0)[0])
 
 
 class CohortForm(Protocol):
@@ -24,7 +54,7 @@ class CohortForm(Protocol):
     block: int
     """Devices a block takes at most: bounds memory."""
 
-    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Add the encoded updates of a block of devices, of whose plays there is a row each, to ``total``, in place."""
         ...
 
@@ -39,7 +69,6 @@ def scatter(plays: csr_array, encoded: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(incidence.T @ encoded, np.int64)
 
 
-def add_listeners(total: IntegerSum, plays: csr_array, fixed_point: FixedPoint) -> None:
+def add_listeners(total: IntegerSum, plays: csr_array, encoder: BlockEncoder) -> None:
     """Add one listener to every item of every device."""
-    one = int(fixed_point.encode("listeners", np.ones(1))[0])
-    total["listeners"] += np.bincount(plays.indices, minlength=plays.shape[1]) * one
+    total["listeners"] += np.bincount(plays.indices, minlength=plays.shape[1]) * encoder.one("listeners")

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.simulation.cohort.form import IntegerSum, add_listeners, scatter
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, scatter
 from fedpersona.taste.ials import IALS
 from fedpersona.taste.model import Shared
 from fedpersona.taste.packing import pack_outer
@@ -23,14 +22,14 @@ class IALSCohort:
         self.model = model
         self.block = max(64, 4_000_000 // model.dim**2)
 
-    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Add the statistics of a block."""
         vectors = self.model.clipped(solve_people(self.model, shared, plays))
         outer = pack_outer(vectors)
-        total["people_gram"] += fixed_point.encode("people_gram", outer).sum(axis=0)
-        total["item_gram"] += scatter(plays, fixed_point.encode("item_gram", outer))
-        total["item_sum"] += scatter(plays, fixed_point.encode("item_sum", vectors))
-        add_listeners(total, plays, fixed_point)
+        total["people_gram"] += encoder.encode("people_gram", outer).sum(axis=0)
+        total["item_gram"] += scatter(plays, encoder.encode("item_gram", outer))
+        total["item_sum"] += scatter(plays, encoder.encode("item_sum", vectors))
+        add_listeners(total, plays, encoder)
 
     def scorer(self, shared: Shared) -> IALSScorer:
         """Return the item factors, with people solved for as they come."""

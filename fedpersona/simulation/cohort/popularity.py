@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.simulation.cohort.form import IntegerSum, add_listeners
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners
 from fedpersona.taste.model import Shared
 from fedpersona.taste.popularity import Popularity
 
@@ -22,9 +21,9 @@ class PopularityCohort:
     def __init__(self, model: Popularity) -> None:
         self.model = model
 
-    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Count the listeners in a block."""
-        add_listeners(total, plays, fixed_point)
+        add_listeners(total, plays, encoder)
 
     def scorer(self, shared: Shared) -> PopularityScorer:
         """Return the counts as everyone's scores."""

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.simulation.cohort.form import IntegerSum, add_listeners, scatter
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, scatter
 from fedpersona.taste.model import Shared
 from fedpersona.taste.subspace import Subspace
 
@@ -22,11 +21,11 @@ class SubspaceCohort:
     def __init__(self, model: Subspace) -> None:
         self.model = model
 
-    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, fixed_point: FixedPoint) -> None:
+    def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Project a block of people, round once, and add each one's vector to the rows of their items."""
         projections = self.model.clipped(plays @ self.model.projector(shared))
-        total["sketch"] += scatter(plays, fixed_point.encode("sketch", projections))
-        add_listeners(total, plays, fixed_point)
+        total["sketch"] += scatter(plays, encoder.encode("sketch", projections))
+        add_listeners(total, plays, encoder)
 
     def scorer(self, shared: Shared) -> LinearScorer:
         """Return projector and reader as one low-rank linear map."""
