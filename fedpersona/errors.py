@@ -50,7 +50,8 @@
     ├── RoundFailed                a round that may not release a sum
     │   ├── CohortTooSmall         fewer devices answered than the agreed minimum
     │   │   └── DevicesAbsent      fewer devices are there than a round waits for; nobody was asked
-    │   └── DevicesLeft            devices left after the roster was closed; their masks stay in the sum
+    │   ├── DevicesLeft            too many devices left after the roster was closed; the sum cannot be opened
+    │   └── SumSpoilt              what devices sent does not fit together; no sum is believed
     └── NonFiniteScore             a model scored an item NaN or infinite
 """
 
@@ -104,6 +105,7 @@ __all__ = [
     "StateDamaged",
     "Stopped",
     "SumOverflow",
+    "SumSpoilt",
     "UnknownName",
     "UnsafeArchive",
     "UnsafeServer",
@@ -355,14 +357,25 @@ class DevicesAbsent(CohortTooSmall):
 
 
 class DevicesLeft(RoundFailed):
-    """Devices left after the roster was closed: their masks cannot be taken out, so nothing is released."""
+    """So many devices left after the roster was closed that the sum cannot be opened: nothing is released."""
 
-    def __init__(self, round_number: int, missing: int, asked: int) -> None:
+    def __init__(self, round_number: int, lost: int, of: int) -> None:
         super().__init__(
-            f"round {round_number}: {missing} of {asked} devices left after the roster was closed; "
-            "their masks cannot be taken out, so nothing was released. The round is begun again."
+            f"round {round_number}: too many devices left after the roster was closed: the masks of {lost} of {of} "
+            "devices cannot be taken off, so nothing can be read, and nothing was released. "
+            "The round is begun again, with new keys."
         )
-        self.missing = missing
+        self.lost = lost
+
+
+class SumSpoilt(RoundFailed):
+    """What devices sent does not fit together: no sum is believed, and nothing is released."""
+
+    def __init__(self, round_number: int, why: str) -> None:
+        super().__init__(
+            f"round {round_number}: {why}; the sum is not believed, and nothing was released. "
+            "The round is begun again, with new keys."
+        )
 
 
 class NonFiniteScore(FedpersonaError):

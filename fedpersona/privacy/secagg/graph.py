@@ -1,0 +1,57 @@
+"""Who is whose neighbour: a random graph that follows from the roster, so that no server can choose it.
+
+k/2 random circles through all devices, one upon another; neighbours in any circle are neighbours. Such graphs are
+nearly as well connected as graphs of that degree can be (Friedman 2008), so that a server which declares devices of its
+choice gone cannot cut the rest into parts and read the sum of each. Bell et al. 2020, section 3.2, ask for the same of
+their graphs, where the server draws them. With k + 1 devices or fewer everyone is everyone's neighbour.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from fedpersona.privacy.secagg.keys import expand_key
+
+__all__ = ["everyone", "neighbours_of"]
+
+_MOST = 1 << 20  # devices of a roster: what a phone can draw the circles of
+
+
+def everyone(roster: bytes, size: int, neighbours: int) -> list[tuple[int, ...]]:
+    """Return the neighbours of every device, by place in the roster, increasing.
+
+    Args:
+        roster: hash of the closed roster, 32 bytes.
+        size: n, how many devices are in it.
+        neighbours: k, even.
+    """
+    if size - 1 <= neighbours:
+        return [tuple(other for other in range(size) if other != device) for device in range(size)]
+    found: list[set[int]] = [set() for _ in range(size)]
+    for circle in _circles(roster, size, neighbours):
+        for device, other in zip(circle.tolist(), np.roll(circle, -1).tolist(), strict=True):
+            found[device].add(other)
+            found[other].add(device)
+    return [tuple(sorted(others)) for others in found]
+
+
+def neighbours_of(roster: bytes, size: int, neighbours: int, device: int) -> tuple[int, ...]:
+    """Return the neighbours of one device: what :func:`everyone` has for it, without all others."""
+    if size - 1 <= neighbours:
+        return tuple(other for other in range(size) if other != device)
+    found = set[int]()
+    for circle in _circles(roster, size, neighbours):
+        place = int(np.flatnonzero(circle == device)[0])
+        found |= {int(circle[place - 1]), int(circle[(place + 1) % size])}
+    return tuple(sorted(found))
+
+
+def _circles(roster: bytes, size: int, neighbours: int) -> list[NDArray[np.int64]]:
+    """Return k/2 orders of the devices, each drawn by sorting random numbers of 64 bits under the roster's hash."""
+    if size > _MOST:
+        raise ValueError(f"a roster of {size:,} devices is larger than {_MOST:,}")
+    stream = Cipher(algorithms.AES(expand_key(roster, b"graph", 16)), modes.CTR(bytes(16))).encryptor()
+    zeros = bytes(8 * size)
+    return [np.argsort(np.frombuffer(stream.update(zeros), "<u8"), kind="stable") for _ in range(neighbours // 2)]

@@ -1,0 +1,88 @@
+"""How many neighbours a device has, how many of them recover what it shared, and what can go wrong how often.
+
+Bell et al. 2020, section 3.3 and theorem 3.10, bound these chances; here they are computed, from the hypergeometric
+distribution: neighbours are drawn without replacement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb, floor, log2
+
+from fedpersona.errors import ConfigError
+
+__all__ = ["LEAST_ROSTER", "NEIGHBOURS", "THRESHOLD", "Chances", "Parameters", "chances"]
+
+NEIGHBOURS = 80
+"""k by default."""
+
+THRESHOLD = 57
+"""t of so many neighbours by default: above 0.7 of them."""
+
+LEAST_ROSTER = 3
+"""Two devices that take part know each other's update from the sum."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """k and t of Bell et al. 2020; what follows from them for a roster of a certain size."""
+
+    neighbours: int = NEIGHBOURS
+    """k: how many others a device masks and shares its secrets with; all others where these are not more."""
+    threshold: int = THRESHOLD
+    """t: how many of k neighbours recover what a device shared; in proportion where it has fewer neighbours."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 2 or self.neighbours % 2:
+            raise ConfigError(f"neighbours is {self.neighbours}: give an even number of 2 or more")
+        if not self.neighbours < 2 * self.threshold <= 2 * self.neighbours:
+            raise ConfigError(
+                f"threshold is {self.threshold}: give more than half of the {self.neighbours} neighbours, at most all; "
+                "with half of them or less a server could get both of a device's secrets"
+            )
+
+    def needed(self, degree: int) -> int:
+        """Return t for a device with so many neighbours: the same share of them, rounded up, and above half."""
+        return max(-(-self.threshold * degree // self.neighbours), degree // 2 + 1)
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Chances in one round, over all of its devices, as powers of two: -40 is 2^-40; 0 where it is certain."""
+
+    alone: float
+    """Somebody has so many colluding neighbours that these and the server can open that device's update."""
+    split: float
+    """Somebody has so many colluding neighbours that a server which shows different survivors to different devices
+    can get both of its secrets, and open its update."""
+    failed: float
+    """So many neighbours of somebody leave that the round fails; nothing is opened then."""
+
+
+def chances(size: int, parameters: Parameters, *, colluding: float, leaving: float) -> Chances:
+    """Compute what can go wrong in a round, by the union bound over its devices.
+
+    Args:
+        size: n, devices of the roster.
+        parameters: k and t.
+        colluding: share of the other devices that work with the server.
+        leaving: share of the other devices that leave after the roster was closed.
+    """
+    degree = min(parameters.neighbours, size - 1)
+    needed = parameters.needed(degree)
+    bad, gone = floor(colluding * (size - 1)), floor(leaving * (size - 1))
+    return Chances(
+        alone=_anyone(size, degree, bad, needed),
+        split=_anyone(size, degree, bad, 2 * needed - degree),
+        failed=_anyone(size, degree, gone, degree - needed + 1),
+    )
+
+
+def _anyone(size: int, degree: int, marked: int, least: int) -> float:
+    """Return log2 of n times the chance that at least so many of a device's neighbours are marked, at most 0."""
+    ways = sum(
+        comb(marked, hit) * comb(size - 1 - marked, degree - hit) for hit in range(least, min(marked, degree) + 1)
+    )
+    if not ways:
+        return float("-inf")
+    return min(0.0, log2(size) + log2(ways) - log2(comb(size - 1, degree)))
