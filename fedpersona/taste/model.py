@@ -42,7 +42,7 @@ class Shared:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that a device receives."""
+        """Bytes of the arrays; packed for a device (:mod:`fedpersona.taste.model_file`) they are fewer."""
         return sum(array.nbytes for array in self.arrays.values())
 
     def hash(self) -> str:

@@ -13,6 +13,7 @@ from fedpersona.taste.model import Shared
 from fedpersona.taste.model_file import unpack
 from fedpersona.wire.signed_release import unseal_release
 from tests.aggregation.kill_at_each_step import killed_at_each_step, run
+from tests.taste.test_model_file import before
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 PUBLIC = KEY.public_key().public_bytes_raw()
@@ -73,6 +74,15 @@ def test_checkpoints_are_given_out_as_long_as_their_training_runs(registry, data
     assert registry.packed(model(1, 1).hash()) is None
     assert registry.packed(model(2, 2).hash()) is not None
     assert registry.version(version).devices == 8
+
+
+def test_a_model_that_an_earlier_version_left_on_the_disk_is_given_out_and_released(registry):
+    (number,) = register(registry, 1)
+    path = registry.packed(model(1).hash())
+    path.write_bytes(before(model(1), SETTINGS))
+    assert unpack(registry.packed(model(1).hash()).read_bytes())[0].hash() == model(1).hash()
+    registry.promote(number, KEY, "neighbours")
+    assert released(registry)[1][0].hash() == model(1).hash()
 
 
 def test_registering_again_after_a_kill_makes_no_second_version(registry):

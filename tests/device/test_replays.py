@@ -61,19 +61,13 @@ def test_a_model_may_come_again_but_none_that_is_older(enrolments):
     assert enrolments.replays.last_issue(ADDRESS) == 100
 
 
-def test_a_shared_model_that_an_earlier_version_kept_is_still_read(device):
-    import json
-
+@pytest.mark.parametrize("form", ["fedpersona model 1", None])
+def test_a_shared_model_that_an_earlier_version_kept_is_still_read(form, device):
     from fedpersona.device.files import keep_file
-    from fedpersona.taste.model_file import pack
     from tests.device.servers import MODEL, shared
+    from tests.taste.test_model_file import before
 
-    packed = pack(shared(), MODEL.model_dump())
-    length = int.from_bytes(packed[:4], "big")
-    header = json.loads(packed[4 : 4 + length])
-    del header["format"]
-    head = json.dumps(header).encode()
     with device._store.writing() as cursor:
-        keep_file(cursor, "model", len(head).to_bytes(4, "big") + head + packed[4 + length :])
+        keep_file(cursor, "model", before(shared(), MODEL.model_dump(), form))
         keep_file(cursor, "model mark", b"of before")
     assert device.shelf.trained.shared.hash() == shared().hash()

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from fedpersona.errors import CohortTooSmall, DevicesLeft, ParcelRefused, ReplyUnsigned, RoundFailed, SumSpoilt
+from fedpersona.errors import CohortTooSmall, DevicesLeft, ParcelRefused, RoundFailed, SumSpoilt
 from fedpersona.privacy.secagg import messages
 from fedpersona.privacy.secagg.graph import everyone
 from fedpersona.privacy.secagg.keys import PrivateKey, agree, committed, self_seed
