@@ -58,7 +58,8 @@ class FixedPoint:
         """Round entries of the array ``name`` to integers: x to floor(x · scale + offset), exactly.
 
         With an offset that is uniform in [0, 1) each entry is right on average. What is a whole number of steps stays
-        what it is, zero among them, and no entry leaves its bound.
+        what it is, zero among them, and no entry leaves its bound. An account of differential privacy has to add less
+        than one step for each entry that is not zero to the length of an update: rounding comes after clipping.
 
         The values may be any of the array's entries: rounding is entry by entry, so a cohort form that rounds an
         addend once and adds it to many rows gives what every device would have given.
@@ -74,31 +75,29 @@ class FixedPoint:
             SumOverflow: an offset is not in [0, 1), and could round an entry past its bound.
         """
         encoded = np.empty(values.shape, np.int64)
-        offsets = np.broadcast_to(offset, values.shape)
+        thresholds = np.broadcast_to(_threshold(offset), values.shape)
         rows = max(1, _BLOCK * len(values) // max(1, values.size))
         for start in range(0, len(values), rows):  # a block stays in the processor's cache: three times as fast
             block = slice(start, start + rows)
-            encoded[block] = self._rounded(name, values[block], offsets[block])
+            encoded[block] = self._rounded(name, values[block], thresholds[block])
         return encoded
 
-    def _rounded(
-        self, name: str, values: NDArray[np.float64], offset: float | NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _rounded(self, name: str, values: NDArray[np.float64], threshold: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Round up where what is above a whole number reaches the threshold.
+
+        The sum with the offset would itself be rounded, past a whole number where entries are large.
+        """
         bound = self.layout[name].bound
         largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
         if not largest <= bound * (1 + 1e-9):
             raise BoundExceeded(
                 f"array '{name}': an entry of size {largest:.4g} is above the declared bound {bound:.4g}"
             )
-        if not (np.min(offset, initial=0.0) >= 0.0 and np.max(offset, initial=0.0) < 1.0):
-            raise SumOverflow(f"array '{name}': a rounding offset outside [0, 1) could round an entry past its bound")
         scaled = np.clip(values, -bound, bound)
         scaled *= self._scales[name]
         whole = np.floor(scaled)
         scaled -= whole
-        # The sum with the offset would itself be rounded, past a whole number where entries are large; 1 - offset is
-        # exact for a multiple of 2^-53.
-        whole += scaled >= 1.0 - offset
+        whole += scaled >= threshold
         return whole
 
     def encode_update(self, update: Update, offsets: Mapping[str, float]) -> dict[str, NDArray[np.int64]]:
@@ -122,9 +121,9 @@ class FixedPoint:
         words: Words = np.empty(self.layout.size, word_type(self.ring_bits)) if out is None else out
         place = 0
         for name in self.layout.names:
-            flat = update[name].reshape(-1)
+            flat, threshold = update[name].reshape(-1), _threshold(offsets[name])
             for start in range(0, flat.size, _BLOCK):
-                block = self._rounded(name, flat[start : start + _BLOCK], offsets[name]).astype(np.int64)
+                block = self._rounded(name, flat[start : start + _BLOCK], threshold).astype(np.int64)
                 words[place : place + block.size] = block.astype(words.dtype)  # negative numbers wrap around
                 place += block.size
         return words
@@ -154,3 +153,10 @@ def _scale(bound: float, limit: int) -> float:
     while ldexp(mantissa, exponent + power) > limit:
         power -= 1
     return ldexp(1.0, power)
+
+
+def _threshold(offset: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 - offset: exact, where the offset is a multiple of 2^-53."""
+    if not (np.min(offset, initial=0.0) >= 0.0 and np.max(offset, initial=0.0) < 1.0):
+        raise SumOverflow("a rounding offset outside [0, 1) could round an entry past its bound")
+    return np.asarray(1.0 - np.asarray(offset, np.float64))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fedpersona.aggregation import Coordinator
 from fedpersona.errors import CohortTooSmall, UnknownName
+from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.behaviour import Behaviour
-from fedpersona.simulation.cohort import cohort_form
+from fedpersona.simulation.cohort import cohort_form, form
 from fedpersona.simulation.engine import CohortEngine, DeviceEngine, make_engine
 from fedpersona.simulation.scoring import play_matrix, query_matrix
+from fedpersona.simulation.simulated_device import SimulatedDevice
 from fedpersona.taste import create
 from fedpersona.taste.query import query_weights
+from fedpersona.wire.message import word_type
 from tests.conftest import invent
 
 VARIANTS = [
@@ -27,18 +32,44 @@ VARIANTS = [
 FLAKY = Behaviour(dropout=0.2, available=0.9, daily_swing=0.3)
 
 
-def learn(engine, population, *, cohort=None, ring_bits=None):
-    coordinator = Coordinator(
+ROUNDED = [("subspace", {"dim": 6}), ("ials", {"dim": 5})]
+"""Models whose addends are not whole numbers."""
+
+
+def coordinated(engine, population, *, cohort=None, ring_bits=None, collector=None, seed=5):
+    return Coordinator(
         engine.model,
         population.catalogue,
-        engine,
+        collector or engine,
         cohort=cohort or len(population),
         min_count=2,
-        seed=5,
+        seed=seed,
         ring_bits=ring_bits,
     )
+
+
+def learn(engine, population, **settings):
+    coordinator = coordinated(engine, population, **settings)
     reports = list(coordinator.run())
     return coordinator.shared, reports
+
+
+class Recorder:
+    """Keeps every total: a model may hide a step that was rounded another way, a total does not."""
+
+    def __init__(self, engine) -> None:
+        self.engine, self.totals = engine, []
+
+    def collect(self, plan, shared):
+        total, count = self.engine.collect(plan, shared)
+        self.totals.append({name: array.tobytes() for name, array in total.arrays.items()} | {"count": count})
+        return total, count
+
+
+def totals(engine, population, **settings):
+    recorder = Recorder(engine)
+    list(coordinated(engine, population, collector=recorder, **settings).run())
+    return recorder.totals
 
 
 @pytest.mark.parametrize("ring_bits", [32, 64])
@@ -50,6 +81,61 @@ def test_the_cohort_form_gives_the_model_that_devices_one_by_one_give_bit_for_bi
     by_cohort, others = learn(CohortEngine(model, population, FLAKY), population, cohort=40, ring_bits=ring_bits)
     assert by_device.hash() == by_cohort.hash()
     assert [r.answered for r in reports] == [r.answered for r in others]
+
+
+@pytest.mark.parametrize("ring_bits", [32, 64])
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_the_totals_of_every_round_are_those_of_devices_one_by_one_to_the_last_step(name, settings, ring_bits):
+    population, model = invent(), create(name, settings)
+    asked = {"cohort": 40, "ring_bits": ring_bits}
+    alone = totals(DeviceEngine(model, population, FLAKY), population, **asked)
+    for block in (None, 7):
+        assert totals(CohortEngine(model, population, FLAKY, block=block), population, **asked) == alone
+
+
+@pytest.mark.parametrize("ring_bits", [32, 64])
+@pytest.mark.parametrize(("name", "settings"), ROUNDED)
+@pytest.mark.parametrize("wrong", [np.zeros_like, lambda prints: np.roll(prints, 1)], ids=["nobody's", "a neighbour's"])
+def test_a_cohort_form_that_rounds_like_another_device_would_be_found_out(
+    name, settings, ring_bits, wrong, monkeypatch
+):
+    population, model = invent(), create(name, settings)
+    alone = totals(DeviceEngine(model, population, FLAKY), population, ring_bits=ring_bits)
+    fingerprints = form.fingerprints
+    monkeypatch.setattr(form, "fingerprints", lambda *plays: wrong(fingerprints(*plays)))
+    assert totals(CohortEngine(model, population, FLAKY), population, ring_bits=ring_bits) != alone
+
+
+@pytest.mark.parametrize("ring_bits", [32, 64])
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_words_that_simulated_devices_send_add_up_to_the_total_of_the_cohort_form(name, settings, ring_bits):
+    population, model = invent(), create(name, settings)
+    engine = CohortEngine(model, population, Behaviour())
+    coordinator = coordinated(engine, population, ring_bits=ring_bits)
+    for number in range(1, model.planned_rounds(population.catalogue) + 1):
+        plan, shared = coordinator.plan(number), coordinator.shared
+        fixed_point = FixedPoint(model.layout(population.catalogue, number), plan.cohort, ring_bits)
+        words = np.zeros(fixed_point.layout.size, word_type(ring_bits))
+        for person in range(len(population)):
+            words += SimulatedDevice.of(population, person, seed=5).message(plan, shared)[1]
+        total, _ = engine.collect(plan, shared)
+        sent = fixed_point.decode_words(words)
+        assert all(np.array_equal(sent[array], total[array]) for array in fixed_point.layout.names)
+        coordinator.run_round()
+
+
+@pytest.mark.parametrize(("name", "settings"), ROUNDED)
+def test_another_seed_rounds_another_way_and_no_entry_by_more_than_a_step_a_device(name, settings):
+    population, model = invent(), create(name, settings)
+    engine = CohortEngine(model, population, Behaviour())
+    coordinator = coordinated(engine, population, ring_bits=32)
+    plan, shared = coordinator.plan(1), coordinator.shared
+    fixed_point = FixedPoint(model.layout(population.catalogue, 1), plan.cohort, 32)
+    first, second = (engine.collect(replace(plan, seed=seed), shared)[0] for seed in (1, 2))
+    for array in fixed_point.layout.names:
+        steps = np.abs(first[array] - second[array]) * fixed_point.scale(array)
+        assert steps.max() < len(population)
+        assert steps.any() == (array != "listeners")
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
@@ -128,3 +214,6 @@ def test_an_empty_history_adds_nothing_and_breaks_nothing():
         first, _ = learn(DeviceEngine(model, padded, Behaviour()), padded)
         second, _ = learn(CohortEngine(model, padded, Behaviour()), padded)
         assert first.hash() == second.hash()
+        assert totals(DeviceEngine(model, padded, Behaviour()), padded) == totals(
+            CohortEngine(model, padded, Behaviour()), padded
+        )
