@@ -19,9 +19,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from fedpersona.aggregation.superlink import SuperLink
 from fedpersona.errors import ConfigError, DataError, DataNotFound, UnsafeServer
+from fedpersona.privacy.secagg import Parameters
 from fedpersona.taste.model import TasteModel
 from fedpersona.taste.registry import create
-from fedpersona.wire.plan import Setting
+from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD, Setting
 
 __all__ = [
     "Endpoint",
@@ -195,16 +196,31 @@ class RoundsConfig(_Section):
     gather_seconds: Seconds = 600.0
     """How long a round waits for enough devices before it says that it waits."""
     deadline_seconds: Seconds = 600.0
-    """How long devices have for one answer."""
+    """How long devices have for one answer; a round has five exchanges."""
+    linger_seconds: Seconds = 30.0
+    """How long late devices are waited for in an exchange, once the sum can be opened without them."""
     attempts: Annotated[int, Field(ge=1, le=1000)] = 5
     """How often a round is tried before the training is given up."""
     clip: Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda longest: longest or None)] = 64.0
     """Longest update of a device; written as 0 it is None: no longest."""
     masked: bool = True
     """Whether only sums can be read."""
+    neighbours: Annotated[int, Field(ge=2, le=65_534)] = NEIGHBOURS
+    """How many others a device masks with, and shares its secrets; an even number."""
+    threshold: Annotated[int, Field(ge=2)] = THRESHOLD
+    """How many of so many neighbours recover what a device shared: more than half. Fewer devices may leave with more."""
+
+    @property
+    def masks(self) -> Parameters:
+        """k and t of secure aggregation."""
+        return Parameters(self.neighbours, self.threshold)
 
     @model_validator(mode="after")
     def _fits(self) -> RoundsConfig:
+        try:
+            _ = self.masks
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         if self.min_count > self.cohort:
             raise ValueError(f"min_count is {self.min_count}, above the cohort of {self.cohort}")
         if not self.min_count <= self.wait_for <= self.cohort:

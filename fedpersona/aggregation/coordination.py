@@ -28,7 +28,7 @@ from fedpersona.aggregation.serials import Serials
 from fedpersona.aggregation.state_lock import COORDINATOR, held
 from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed
+from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed, SumSpoilt
 from fedpersona.flower.unreadable import guard_replies
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import unseal
@@ -43,7 +43,9 @@ __all__ = ["Coordination", "train"]
 
 _LONGEST_WAIT = 90.0  # seconds for another coordinator to end
 _FRESH = 0.2  # seconds that the list of enrolled devices is good for: a thousand replies need not read it each
-_OVERTIME = 60  # seconds that a plan is valid beyond its two exchanges
+_OUTCOMES: dict[type[Exception], str] = {DevicesLeft: "devices left", SumSpoilt: "spoilt"}
+_EXCHANGES = 5  # of a secure sum
+_OVERTIME = 60  # seconds that a plan is valid beyond its exchanges
 
 
 def train(config_file: str | Path, grid: Grid) -> int:
@@ -156,6 +158,7 @@ class Coordination:
             seed=training.seed,
             clip=rounds.clip,
             masked=rounds.masked,
+            masks=rounds.masks,
             run=f"training {training.id}",
             stamp=self._stamped,
             shared=shared,
@@ -171,7 +174,13 @@ class Coordination:
             lambda number: model.layout(catalogue, number),
             key=self._key,
             enrolled=self._enrolled,
-            pace=Pace(rounds.wait_for, rounds.gather_seconds, rounds.deadline_seconds, rounds.over_sampling),
+            pace=Pace(
+                rounds.wait_for,
+                rounds.gather_seconds,
+                rounds.deadline_seconds,
+                rounds.linger_seconds,
+                rounds.over_sampling,
+            ),
             rung=self.journal.ring,
             told=lambda stage: self._tell(stage, collector, training),
         )
@@ -189,8 +198,8 @@ class Coordination:
             try:
                 report = coordinator.run_round()
                 self.trainings.checkpoint(training, coordinator.shared, report.answered)
-            except (CohortTooSmall, DevicesLeft) as error:
-                outcome = "devices left" if isinstance(error, DevicesLeft) else "too few devices"
+            except (CohortTooSmall, DevicesLeft, SumSpoilt) as error:
+                outcome = _OUTCOMES.get(type(error), "too few devices")
                 self._ended(collector, training, outcome)
                 if attempt == attempts:
                     self.journal.say("waiting", f"{planned} rounds are planned; {error}")
@@ -207,7 +216,7 @@ class Coordination:
         """Give a plan the serial that it alone has, and its time."""
         rounds = self.config.rounds
         serial, now = self._serials.next(), int(self._clock())
-        lasts = rounds.gather_seconds + 2 * rounds.deadline_seconds + _OVERTIME
+        lasts = rounds.gather_seconds + _EXCHANGES * rounds.deadline_seconds + _OVERTIME
         self._attempt.serial = serial
         return replace(
             plan, federation=self.config.federation.name, serial=serial, issued=now, expires=now + int(lasts)

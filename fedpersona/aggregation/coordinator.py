@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint, smallest_ring
+from fedpersona.privacy.secagg import Parameters
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
@@ -60,6 +61,7 @@ class Coordinator:
         ring_bits: 32 or 64; by default the smallest that keeps 16 bits an entry.
         clip: longest update of a device; None where only its entries are bounded.
         masked: whether devices are asked to mask their updates.
+        masks: how many neighbours they mask with, and how many of these recover what one shared.
         run: names the training run.
         stamp: completes a plan before it is used: federation, serial and times, where it goes over a network.
         shared: the model to go on from; by default a new one.
@@ -77,6 +79,7 @@ class Coordinator:
         ring_bits: int | None = None,
         clip: float | None = None,
         masked: bool = False,
+        masks: Parameters | None = None,
         run: str = "",
         stamp: Callable[[Plan], Plan] = lambda plan: plan,
         shared: Shared | None = None,
@@ -89,6 +92,7 @@ class Coordinator:
         self.seed = seed
         self.clip = clip
         self.masked = masked
+        self.masks = masks or Parameters()
         self.run_id = run
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
         self._stamp = stamp
@@ -112,6 +116,8 @@ class Coordinator:
             settings=tuple(sorted(self.model.model_dump().items())),
             clip=self.clip,
             masked=self.masked,
+            neighbours=self.masks.neighbours,
+            threshold=self.masks.threshold,
         )
 
     def run_round(self) -> RoundReport:

@@ -53,6 +53,7 @@ class Exchanges:
         enrolled: gives each device that may take part now: its Flower node id and its Ed25519 public key; asked
             again before every answer is counted, so that a revocation acts in the same round.
         seconds: how long a device has for an answer.
+        linger: how long the late ones have, once the others suffice.
         rung: called whenever devices have something to pull.
     """
 
@@ -62,12 +63,15 @@ class Exchanges:
         enrolled: Callable[[], Mapping[int, bytes]],
         seconds: float,
         rung: Callable[[], object] = lambda: None,
+        *,
+        linger: float = float("inf"),
     ) -> None:
         self.tally = Tally()
         """Where is counted; the collector puts in a new one for every attempt."""
         self._grid = grid
         self._enrolled = enrolled
         self._seconds = seconds
+        self._linger = linger
         self._rung = rung
         self._left_over: dict[str, float] = {}  # questions without an answer yet, and until when one may come
 
@@ -92,13 +96,33 @@ class Exchanges:
             self.tally.refused["gone"] += len(unsent)
         return Questions(kind, sent, tuple(fields), unsent)
 
-    def take_in(self, questions: Questions, take: Take, *, enough: Callable[[], bool]) -> None:
-        """Take in answers until everyone has answered, enough have, or time is up."""
-        deadline = time.monotonic() + self._seconds
+    def take_in(
+        self,
+        questions: Questions,
+        take: Take,
+        *,
+        enough: Callable[[], bool] = lambda: False,
+        settled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take in answers until everyone has answered, enough have, or time is up.
+
+        Args:
+            questions: what was asked.
+            take: takes in one answer.
+            enough: tells that there is room for no more.
+            settled: tells that those that are there suffice: late ones are waited for a little only.
+        """
+        started = time.monotonic()
+        deadline = started + self._seconds
         waiting = dict(questions.nodes)
         look = _SHORTEST_LOOK
+        hurried = False
         while waiting and not enough() and time.monotonic() < deadline:
             arrived = self._look(questions, waiting, take, enough)
+            if not hurried and settled():
+                hurried = True
+                # As long as those took that are there, if that is more: who is a little slower is not left behind.
+                deadline = min(deadline, time.monotonic() + max(self._linger, time.monotonic() - started))
             look = _SHORTEST_LOOK if arrived else min(2 * look, _LONGEST_LOOK)
             if waiting and not enough():
                 time.sleep(look)
@@ -151,7 +175,9 @@ class Exchanges:
         if signer is None:
             return "revoked"
         try:
-            take(node, parcel_from(kind, reply.content, REPLIES), signer)
+            parcel = parcel_from(kind, reply.content, REPLIES)
+            self.tally.bytes_up += sum(map(len, parcel.fields.values()))
+            take(node, parcel, signer)
         except ParcelRefused as error:
             _LOG.warning("an answer was refused: %s", error)
             return "unsigned" if isinstance(error, ReplyUnsigned) else "shape"

@@ -1,8 +1,7 @@
 """Collecting the sum of a round over a Flower grid: the real one of a SuperLink, or one in this process.
 
-Under masks a round has two exchanges. First every device that was asked enters with a key, and the roster is closed;
-then each masks its update with the keys of its neighbours, and the sum of all is readable. A device that left in
-between leaves its masks in the sum, so the round is begun again with those that are there.
+The sum is a secure one, of :mod:`fedpersona.aggregation.secure_sum`, unless the plan says that updates are not masked:
+for tests, and for simulations that ask for it. A real device refuses such a plan by default.
 """
 
 from __future__ import annotations
@@ -17,20 +16,18 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.serverapp import Grid
 
-from fedpersona.aggregation.exchange import Exchanges, Questions
+from fedpersona.aggregation.exchange import Exchanges
 from fedpersona.aggregation.sampling import sample_cohort
+from fedpersona.aggregation.secure_sum import SecureSum
 from fedpersona.aggregation.spoilers import Spoilers
 from fedpersona.aggregation.tally import Tally
 from fedpersona.errors import (
     CohortTooSmall,
     DevicesAbsent,
-    DevicesLeft,
     LayoutMismatch,
     ParcelRefused,
-    PlanRefused,
 )
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.masking import LEAST_NEIGHBOURS, MaskKey, circle
 from fedpersona.taste.model import Shared
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
@@ -53,6 +50,8 @@ class Pace:
     gather_seconds: float = 600.0
     deadline_seconds: float = 600.0
     """For each exchange."""
+    linger_seconds: float = 30.0
+    """How long late devices are waited for in an exchange, once the sum can be opened without them."""
     over_sampling: float = 0.2
     """Share of devices asked beyond the cohort, where more than the cohort are there."""
 
@@ -90,7 +89,7 @@ class GridCollector:
         self._key = key
         self._model_bytes = model_bytes
         self._told = told
-        self._exchanges = Exchanges(grid, enrolled, pace.deadline_seconds, rung)
+        self._exchanges = Exchanges(grid, enrolled, pace.deadline_seconds, rung, linger=pace.linger_seconds)
         self._spoilers = Spoilers()
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
@@ -99,28 +98,27 @@ class GridCollector:
         Raises:
             DevicesAbsent: too few are there; nobody was asked.
             CohortTooSmall: too few entered, or answered; nothing is released.
-            DevicesLeft: devices of a closed roster did not answer; nothing is released.
+            DevicesLeft: so many devices of a closed roster left that the sum cannot be opened; nothing is released.
+            SumSpoilt: what devices sent does not fit together; nothing is released.
         """
         self.tally = self._exchanges.tally = Tally()
         self._exchanges.discard_late()
         with self._stage("gathering"):
             asked = self._gather(plan)
-        fixed_point = FixedPoint(self.layout(plan.round_number), plan.cohort, plan.ring_bits)
+        layout = self.layout(plan.round_number)
+        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         fields = {"plan": seal_plan(plan, self._key)}
         if self._model_bytes is not None:
             fields["model"] = self._model_bytes(shared)
+        questions = dict.fromkeys(asked, fields)
         if not plan.masked:
             with self._stage("updating"):
-                self.tally.entered = len(asked)
-                return self._sum(plan, self._exchanges.ask("train.plain", dict.fromkeys(asked, fields)), fixed_point)
-        with self._stage("entering"):
-            roster = self._enter(plan, self._exchanges.ask("query.enter", dict.fromkeys(asked, fields)))
-        with self._stage("updating"):
-            neighbours, digest = circle(roster.values()), plan.hash().encode()
-            lists = {
-                node: {"plan_hash": digest, "neighbours": b"".join(neighbours[key])} for node, key in roster.items()
-            }
-            return self._sum(plan, self._exchanges.ask("train.update", lists), fixed_point)
+                return fixed_point.decode_words(self._plain_sum(plan, layout, questions)), self.tally.answered
+        secure = SecureSum(self._exchanges, plan, layout, key=self._key, stage=self._stage)
+        try:
+            return fixed_point.decode_words(secure.collect(questions)), secure.count
+        finally:
+            self._spoilers.blame(secure.entered, secure.failed)
 
     def _stage(self, name: str) -> AbstractContextManager[None]:
         self._told(name)
@@ -143,58 +141,25 @@ class GridCollector:
         self.tally.asked = len(chosen)
         return [able[place] for place in chosen]
 
-    def _enter(self, plan: Plan, questions: Questions) -> dict[int, bytes]:
-        """Take in the keys of those that enter, until all answered, the cohort is full or time is up."""
+    def _plain_sum(self, plan: Plan, layout: Layout, questions: Mapping[int, Mapping[str, bytes]]) -> Words:
+        """Add up updates that are not masked, as they come."""
         digest = plan.hash()
-        roster: dict[int, bytes] = {}
-        probe, effects = MaskKey(), set[bytes]()
-
-        def take(node: int, parcel: Parcel, signer: bytes) -> None:
-            key = parcel["key"]
-            verify_reply(parcel.kind, digest, key, parcel["signature"], signer)
-            try:
-                effect = probe.effect(key)
-            except PlanRefused:
-                raise ParcelRefused("a key that nobody could mask with") from None
-            if effect in effects:
-                raise ParcelRefused("a key that another device entered with")
-            effects.add(effect)
-            roster[node] = key
-
-        self._exchanges.take_in(questions, take, enough=lambda: len(roster) >= plan.cohort)
-        self.tally.entered = len(roster)
-        least = max(plan.min_count, LEAST_NEIGHBOURS + 1)
-        if len(roster) < least:
-            raise CohortTooSmall(plan.round_number, len(roster), least)
-        return roster
-
-    def _sum(self, plan: Plan, questions: Questions, fixed_point: FixedPoint) -> tuple[Update, int]:
-        """Add up the updates as they come."""
-        digest = plan.hash()
-        total: Words = np.zeros(fixed_point.layout.size, word_type(plan.ring_bits))
+        total: Words = np.zeros(layout.size, word_type(plan.ring_bits))
+        self.tally.entered = len(questions)
 
         def take(node: int, parcel: Parcel, signer: bytes) -> None:
             message = parcel["update"]
             verify_reply(parcel.kind, digest, message, parcel["signature"], signer)
             try:
-                words = decode(message, plan_hash=digest, layout=fixed_point.layout, ring_bits=plan.ring_bits)
+                words = decode(message, plan_hash=digest, layout=layout, ring_bits=plan.ring_bits)
             except LayoutMismatch:
                 raise ParcelRefused("an update of another form, or for another round") from None
             np.add(total, words, out=total)
             self.tally.answered += 1
-            self.tally.bytes_up += len(message)
 
-        failed = questions.failed
-
-        def over() -> bool:  # under masks one that says no spoils the sum: the round is begun again at once
-            return self.tally.answered >= plan.cohort or (plan.masked and bool(failed))
-
-        self._exchanges.take_in(questions, take, enough=over)
-        count, asked = self.tally.answered, len(questions.asked)
-        if plan.masked:
-            self._spoilers.blame(questions.asked, failed)
-            if count < asked:  # all that others masked with, also one that could not even be sent its question
-                raise DevicesLeft(plan.round_number, asked - count, asked)
-        if count < plan.min_count:
-            raise CohortTooSmall(plan.round_number, count, plan.min_count)
-        return fixed_point.decode_words(total), count
+        self._exchanges.take_in(
+            self._exchanges.ask("train.plain", questions), take, enough=lambda: self.tally.answered >= plan.cohort
+        )
+        if self.tally.answered < plan.min_count:
+            raise CohortTooSmall(plan.round_number, self.tally.answered, plan.min_count)
+        return total

@@ -32,7 +32,7 @@ class Tally:
     bytes_up: int = 0
     bytes_down: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """By stage: ``gathering``, ``entering``, ``updating``."""
+    """By stage: ``gathering``, ``entering``, ``sharing``, ``updating``, ``agreeing``, ``unmasking``."""
 
     def counts(self) -> dict[str, Any]:
         """Return what :meth:`fedpersona.aggregation.journal.Journal.end` takes."""

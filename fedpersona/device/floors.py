@@ -18,6 +18,8 @@ Value: TypeAlias = "int | float | bool | tuple[str, ...] | None"
 
 FLOORS: Mapping[str, str] = {
     "least_cohort": "a whole number of devices, at least 2",
+    "least_neighbours": "a whole number of devices from 2 to 65,534",
+    "least_threshold": "a share above 0.5, at most 1",
     "allow_unmasked": "true or false",
     "largest_clip": "a length above 0, or none",
     "largest_epsilon": "a number above 0, or none",
@@ -61,6 +63,9 @@ def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
     rounds = f"{policy.most_rounds_a_day:,} round{'' if policy.most_rounds_a_day == 1 else 's'}"
     told = {
         "least_cohort": f"At least {policy.least_cohort:,} devices are added up before anything is released",
+        "least_neighbours": f"A contribution is masked with {policy.least_neighbours:,} other devices or more, or with "
+        "all of a smaller round",
+        "least_threshold": f"At least {policy.least_threshold:g} of these have to help before a mask comes off",
         "allow_unmasked": unmasked,
         "largest_clip": clip,
         "largest_epsilon": epsilon,
@@ -160,6 +165,8 @@ def _names(words: str) -> object:
 
 _READ: Mapping[str, Callable[[str], object]] = {
     "least_cohort": _whole,
+    "least_neighbours": _whole,
+    "least_threshold": _number,
     "allow_unmasked": _truth,
     "largest_clip": _number_or_none,
     "largest_epsilon": _number_or_none,
@@ -178,6 +185,16 @@ def lowered(before: Policy, after: Policy) -> dict[str, str]:
             after.least_cohort < before.least_cohort,
             f"sums over {after.least_cohort:,} devices may be released, where it took {before.least_cohort:,} before; "
             "in a sum over fewer people, what only you play shows more",
+        ),
+        "least_neighbours": (
+            after.least_neighbours < before.least_neighbours,
+            f"your contribution may be masked with {after.least_neighbours:,} other devices only, and a server needs "
+            "fewer of them on its side to read it",
+        ),
+        "least_threshold": (
+            after.least_threshold < before.least_threshold,
+            f"{after.least_threshold:g} of the devices that yours masks with suffice to take a mask off, so a server "
+            "needs fewer of them on its side",
         ),
         "allow_unmasked": (
             after.allow_unmasked and not before.allow_unmasked,

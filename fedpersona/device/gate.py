@@ -3,15 +3,16 @@
 Consent → policy floors → finite check → clip → fixed point → mask → ledger entry on disk → send.
 
 Each step can say no, and each no is in the ledger. A withdrawal is looked for before every step: it stops a round
-at any point, and what was queued is destroyed.
+at any point, and what was queued is destroyed. Masking and, after the sending, opening the sum of all take messages
+with keys and shares, which say nothing of the owner's history: :mod:`fedpersona.device.secure_round`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,15 +22,15 @@ from threadpoolctl import threadpool_limits
 from fedpersona.catalogue import Catalogue
 from fedpersona.device.background import Stop
 from fedpersona.device.clock import Clock
-from fedpersona.device.consent import Consent, Permit
+from fedpersona.device.consent import Consent
 from fedpersona.device.ledger import Ledger, LedgerEntry
-from fedpersona.device.link import Link, Offer, checked_neighbours, checked_offer
+from fedpersona.device.link import Link, Offer, checked_offer
 from fedpersona.device.policy import Policy
-from fedpersona.errors import ConfigError, PlanRefused, Refusal, RoundClosed, WireError
+from fedpersona.device.secure_round import SecureRound
+from fedpersona.errors import ConfigError, PlanRefused, Refusal, WireError
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.masking import MaskKey
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.taste import TasteModel, create
 from fedpersona.wire.layout import Layout
@@ -37,9 +38,6 @@ from fedpersona.wire.message import Words, envelope
 from fedpersona.wire.plan import Plan
 
 __all__ = ["Gate", "History"]
-
-_POLL = 0.2  # seconds between two looks at whether to stop
-_LONGEST_WAIT = 300.0  # seconds for a roster
 
 
 class History(Protocol):
@@ -114,29 +112,40 @@ class Gate:
             Refusal: the device said no, and the ledger says why: nothing was sent. Or, once the message was handed
                 over, whatever the link raised: the ledger then says that it may have left.
         """
-        plan: Plan | None = None
-        queued: _Queued | None = None
-        try:
+        with self._refusing(server):
             permit = self._consent.permit("share_update", server)
             plan = Plan.decode(checked_offer(offer).plan)
-            asked = self._checked(plan, offer, catalogue, server)
-            queued = self._queued(asked, offer, catalogue, permit, stop)
-            if plan.masked:
-                _mask(queued.words, link, plan.hash(), permit, stop)
-            _may_go_on(permit, stop)
-            entry = self._written(server, asked, queued)
+
+        def may_go_on() -> None:
+            permit.check()
+            stop.check()
+
+        with ExitStack() as ending:
+            with self._refusing(server, plan):
+                asked = self._checked(plan, offer, catalogue, server)
+                secure = SecureRound(link, plan, may_go_on, stop.wait) if plan.masked else None
+                if secure is not None:
+                    ending.callback(secure.erase)
+                queued = self._queued(asked, offer, catalogue, may_go_on)
+                ending.callback(queued.words.fill, 0)
+                if secure is not None:
+                    secure.mask(queued.words)
+                may_go_on()
+                entry = self._written(server, asked, queued)
+            self._send(link, entry, queued, may_go_on)
+            if secure is not None:
+                self._finish(server, plan, secure)
+        return plan
+
+    @contextmanager
+    def _refusing(self, server: str, plan: Plan | None = None) -> Iterator[None]:
+        """Write every no into the ledger, with its reason."""
+        try:
+            yield
         except (Refusal, WireError, ConfigError) as error:
-            if queued is not None:
-                queued.words.fill(0)
             refusal = error if isinstance(error, Refusal) else PlanRefused(str(error))
             self._ledger.refused(server=server, purpose="share_update", plan=plan, reason=str(refusal))
             raise refusal from error
-        except BaseException:
-            if queued is not None:
-                queued.words.fill(0)
-            raise
-        self._send(link, entry, queued, permit, stop)
-        return plan
 
     def _checked(self, plan: Plan, offer: Offer, catalogue: Catalogue, server: str) -> _Asked:
         """Hold the plan against the owner's floors, and the shared model against the plan."""
@@ -154,9 +163,9 @@ class Gate:
             raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
         return _Asked(plan, model, layout, fixed_point)
 
-    def _queued(self, asked: _Asked, offer: Offer, catalogue: Catalogue, permit: Permit, stop: Stop) -> _Queued:
+    def _queued(self, asked: _Asked, offer: Offer, catalogue: Catalogue, may_go_on: Callable[[], None]) -> _Queued:
         """Compute the owner's addend, check that it is finite, clip it, and encode it as words of the ring."""
-        _may_go_on(permit, stop)
+        may_go_on()
         plays = self._vault.plays(catalogue)
         # With nothing known the addend is zero, and masked and sent like any other: a device that stayed away would
         # tell the server that its owner played nothing of this catalogue.
@@ -165,7 +174,7 @@ class Gate:
             rng = np.random.default_rng(secrets.randbits(128))
             update = asked.model.contribute(offer.shared, private, plays, rng)
         update.check(asked.layout)
-        _may_go_on(permit, stop)
+        may_go_on()
         if asked.plan.clip is not None:
             update, _ = clip(update, asked.layout, asked.plan.clip)
         plan = asked.plan
@@ -185,43 +194,26 @@ class Gate:
             norm=queued.norm,
         )
 
-    def _send(self, link: Link, entry: LedgerEntry, queued: _Queued, permit: Permit, stop: Stop) -> None:
+    def _send(self, link: Link, entry: LedgerEntry, queued: _Queued, may_go_on: Callable[[], None]) -> None:
         """Hand the message over, unless the owner or the app said no at the last moment; then wipe it.
 
         What the link raises does not tell that nothing arrived, so the entry stands as what may have left.
         """
         try:
             try:
-                _may_go_on(permit, stop)
+                may_go_on()
             except Refusal as refusal:
                 self._ledger.destroyed(entry, reason=str(refusal))
                 raise
             link.send(queued.message)
-            self._ledger.delivered(entry)
         finally:
             queued.words.fill(0)
+        self._ledger.delivered(entry)
 
-
-def _mask(words: Words, link: Link, digest: str, permit: Permit, stop: Stop) -> None:
-    key = MaskKey()
-    _may_go_on(permit, stop)
-    link.enter(digest, key.public)
-    key.mask(words, _neighbours(link, digest, permit, stop), digest.encode())
-
-
-def _neighbours(link: Link, digest: str, permit: Permit, stop: Stop) -> tuple[bytes, ...]:
-    """Wait for the roster, looking for a no several times a second, whatever pace the link sets."""
-    deadline = time.monotonic() + _LONGEST_WAIT
-    while time.monotonic() < deadline:
-        started = time.monotonic()
-        neighbours = link.neighbours(digest, _POLL)
-        _may_go_on(permit, stop)
-        if neighbours is not None:
-            return checked_neighbours(neighbours)
-        stop.wait(max(0.0, started + _POLL - time.monotonic()))
-    raise RoundClosed("the server did not close the roster in time")
-
-
-def _may_go_on(permit: Permit, stop: Stop) -> None:
-    permit.check()
-    stop.check()
+    def _finish(self, server: str, plan: Plan, secure: SecureRound) -> None:
+        """Help to open the sum; write it down where the server gets no help, because it lied."""
+        try:
+            secure.finish()
+        except PlanRefused as refusal:
+            self._ledger.refused(server=server, purpose="share_update", plan=plan, reason=str(refusal))
+            raise

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fedpersona.taste.model import Shared
     from fedpersona.wire.plan import Setting
 
-__all__ = ["Link", "Offer", "Release", "checked_neighbours", "checked_offer", "is_provided", "provide", "provided"]
+__all__ = ["Link", "Offer", "Release", "checked_offer", "is_provided", "provide", "provided"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,27 @@ class Link(Protocol):
         """Whether another round of the training run may still open for this device."""
         ...
 
-    def enter(self, plan_hash: str, public_key: bytes) -> None:
-        """Say that this device takes part in the round, with its key for the masks."""
+    @property
+    def identity(self) -> bytes:
+        """The public key that this device signs its answers with, 32 bytes."""
         ...
 
-    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
-        """Return the keys to mask with once the roster is closed, None where it is still open after so long."""
+    def question(self, kind: str, plan_hash: str, seconds: float) -> Mapping[str, bytes] | None:
+        """Return the server's next message of a round, None where there is none after so long.
+
+        Args:
+            kind: which message it has to be, one of :data:`fedpersona.wire.parcel.ASKS`.
+            plan_hash: which round it has to belong to.
+            seconds: how long to wait.
+
+        Raises:
+            RoundClosed: the server gave the round up, or went on to another.
+            PlanRefused: it is not what it should be.
+        """
+        ...
+
+    def answer(self, kind: str, plan_hash: str, body: bytes) -> None:
+        """Sign and hand over what belongs to masks: keys, shares, the list of who is in the sum. Only the gate does."""
         ...
 
     def send(self, message: bytes | bytearray) -> None:
@@ -134,14 +149,3 @@ def checked_offer(offer: Offer) -> Offer:
     if not all(isinstance(array, np.ndarray) and array.dtype.kind == "f" for array in shared.arrays.values()):
         raise PlanRefused("the server's shared model does not consist of arrays of numbers")
     return offer
-
-
-def checked_neighbours(neighbours: object) -> tuple[bytes, ...]:
-    """Return what a server gave as keys of neighbours if that is what it is.
-
-    Raises:
-        PlanRefused: it is not.
-    """
-    if isinstance(neighbours, tuple) and all(isinstance(key, bytes) and len(key) == 32 for key in neighbours):
-        return neighbours
-    raise PlanRefused("the server's roster is not a list of keys")

@@ -10,6 +10,7 @@ import json
 import math
 import random
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,10 @@ from fedpersona.errors import (
     WireError,
 )
 from fedpersona.taste.model_file import unpack
-from fedpersona.wire.parcel import sign_reply
+from fedpersona.wire.parcel import BODIES, sign_reply
 from fedpersona.wire.signed_plan import unseal_plan
 from fedpersona.wire.signed_release import unseal_release
+from fedpersona.wire.signed_roster import check_roster
 
 if TYPE_CHECKING:
     from fedpersona.device.background import Stop
@@ -145,41 +147,50 @@ class NetworkLink:
         self._plan = plan
         return Offer(plan.encode(), shared)
 
-    def enter(self, plan_hash: str, public_key: bytes) -> None:
-        """Say that this device takes part in the round, with its key for the masks."""
-        ask = self._asked("query.enter")
-        signature = sign_reply(ask.parcel.kind, plan_hash, public_key, self._signing_key())
-        self._ask = None
-        self._answer(ask, {"key": public_key, "signature": signature})
+    @property
+    def identity(self) -> bytes:
+        """The public key that this device is enrolled with."""
+        return self._signing_key().public_key().public_bytes_raw()
 
-    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
-        """Return the keys to mask with once the roster is closed, None where it is still open after so long.
+    def question(self, kind: str, plan_hash: str, seconds: float) -> Mapping[str, bytes] | None:
+        """Return the server's next message of the round, None where there is none after so long.
 
         Raises:
             RoundClosed: the server gave the round up, or has begun another.
+            PlanForged: a roster came that the operator did not close.
         """
         node = self._present()
         if node is None:
             raise RoundClosed("this device has left the round")
         plan = self._plan
         if plan is not None and plan.expires and time.time() > plan.expires + _OVERTIME:
-            raise RoundClosed("the server did not close the roster before the round's end")
+            raise RoundClosed("the server did not go on before the round's end")
         ask = self._next(node, max(seconds, self.patience))
         if ask is None:
             if not self._known.busy:
                 raise RoundClosed("the server gave the round up")
             return None
         self._ask = ask
-        if ask.parcel.kind != "train.update":
+        if "plan" in ask.parcel.fields:
             raise RoundClosed("the server began the round again")  # the new offer is kept for the next question
-        if ask.parcel["plan_hash"] != plan_hash.encode("ascii"):
+        if ask.parcel.kind != kind or ask.parcel["plan_hash"] != plan_hash.encode("ascii"):
             self.refuse("late")
             return None
-        keys = ask.parcel["neighbours"]
-        if len(keys) % 32:
-            self.refuse("form")
-            raise PlanRefused("the server's roster is not a list of keys")
-        return tuple(keys[start : start + 32] for start in range(0, len(keys), 32))
+        if kind == "query.share":
+            try:
+                check_roster(ask.parcel["roster"], plan_hash, ask.parcel["signature"], self._identity.operator)
+            except PlanRefused:
+                self.refuse("plan")
+                raise
+        return ask.parcel.fields
+
+    def answer(self, kind: str, plan_hash: str, body: bytes) -> None:
+        """Sign and hand over what belongs to masks. Only the gate's rounds call this."""
+        ask = self._asked(kind)
+        signature = sign_reply(kind, plan_hash, body, self._signing_key())
+        self._ask = None
+        named = {BODIES[kind]: body} if kind in BODIES else {}
+        self._answer(ask, {**named, "signature": signature})
 
     def send(self, message: bytes | bytearray) -> None:
         """Hand over the update. Only the gate calls this."""

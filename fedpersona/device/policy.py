@@ -40,6 +40,13 @@ class Policy(BaseModel):
 
     least_cohort: Annotated[int, Field(ge=2)] = 50
     """Fewest devices that a sum may be released for (``min_count`` of the plan)."""
+    least_neighbours: Annotated[int, Field(ge=2, le=65_534)] = 40
+    """Fewest others that a masked update is masked with, and its secrets shared among; everyone of a smaller roster."""
+    least_threshold: Annotated[float, Field(gt=0.5, le=1, allow_inf_nan=False)] = 0.6
+    """Least share of them that has to answer before anything of a device can be recovered.
+
+    At half of them or less, a server that tells two stories could get both of a device's secrets.
+    """
     largest_clip: _Limit | None = 64.0
     """Longest update that a round may allow, in the norm of :mod:`fedpersona.privacy.clipping`.
 
@@ -90,6 +97,8 @@ class Policy(BaseModel):
             )
         if not (plan.masked or self.allow_unmasked):
             raise BelowFloor("allow_unmasked: the round asks for an update that the server could read by itself")
+        if plan.masked:
+            self._check_masks(plan)
         if self.largest_clip is not None and (plan.clip is None or plan.clip > self.largest_clip):
             asked = "sets no limit to an update" if plan.clip is None else f"allows updates of length {plan.clip:g}"
             raise BelowFloor(f"largest_clip: the round {asked}, your device allows at most {self.largest_clip:g}")
@@ -97,6 +106,18 @@ class Policy(BaseModel):
             raise BelowFloor(
                 f"largest_upload: the round asks for {upload:,} bytes, "
                 f"your device sends at most {self.largest_upload:,}"
+            )
+
+    def _check_masks(self, plan: Plan) -> None:
+        if plan.neighbours < self.least_neighbours:
+            raise BelowFloor(
+                f"least_neighbours: the round masks with {plan.neighbours:,} other devices, "
+                f"your device wants at least {self.least_neighbours:,}"
+            )
+        if plan.threshold < self.least_threshold * plan.neighbours:
+            raise BelowFloor(
+                f"least_threshold: {plan.threshold:,} of {plan.neighbours:,} devices could take a mask off, "
+                f"your device wants that to take at least {self.least_threshold:g} of them"
             )
 
     def _check_budget(self, plan: Plan) -> None:

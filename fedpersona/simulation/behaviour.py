@@ -42,13 +42,17 @@ class Behaviour(BaseModel):
         chance = self.available * (1.0 - self.daily_swing * (1.0 - night))
         return everyone[uniforms(seed, "reachable", everyone, round_number=round_number) < chance]
 
+    def asked(self, plan: Plan, devices: int) -> NDArray[np.int64]:
+        """Return who is asked in a round: the reachable, up to the cohort."""
+        return sample_cohort(plan, self.reachable(plan.seed, plan.round_number, devices))
+
     def answering(self, plan: Plan, devices: int) -> NDArray[np.int64]:
-        """Return who answers in a round: the reachable are asked up to the cohort, and some of them drop out.
+        """Return who answers in a round: some of those who are asked drop out.
 
         Raises:
             CohortTooSmall: fewer than the plan's minimum answer.
         """
-        asked = sample_cohort(plan, self.reachable(plan.seed, plan.round_number, devices))
+        asked = self.asked(plan, devices)
         draws = uniforms(plan.seed, "drop-out", asked, round_number=plan.round_number)
         answered = asked[draws >= self.dropout]
         if len(answered) < plan.min_count:

@@ -25,7 +25,7 @@ from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
-__all__ = ["CohortEngine", "DeviceEngine", "EngineName", "Progress", "make_engine"]
+__all__ = ["CohortEngine", "DeviceEngine", "EngineName", "Progress", "make_engine", "silent"]
 
 EngineName = Literal["cohort", "device"]
 
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 """Called with (devices done, devices in the round)."""
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """Report nothing."""
 
 
@@ -41,7 +41,7 @@ class DeviceEngine:
     """The readable reference: every device, one after another, through the functions that a phone runs."""
 
     def __init__(
-        self, model: TasteModel, population: Population, behaviour: Behaviour, progress: Progress = _silent
+        self, model: TasteModel, population: Population, behaviour: Behaviour, progress: Progress = silent
     ) -> None:
         self.model = model
         self.population = population
@@ -76,7 +76,7 @@ class CohortEngine:
         model: TasteModel,
         population: Population,
         behaviour: Behaviour,
-        progress: Progress = _silent,
+        progress: Progress = silent,
         *,
         workers: int = 2,
         block: int | None = None,

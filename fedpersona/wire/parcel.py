@@ -1,9 +1,11 @@
 """The messages of a round: a closed list of kinds, each with its fields and their largest sizes.
 
-A round under masks has two exchanges: ``query.enter`` brings the signed plan, and the device answers with its key;
-``train.update`` brings the keys to mask with, and the device answers with its masked update. Without masks there is
-one, ``train.plain``. A device that says no answers with one of :data:`REFUSALS` instead: the words for its owner stay
-in its ledger.
+A round under masks has five exchanges. ``query.enter`` brings the signed plan, and the device answers with its keys;
+``query.share`` brings the signed roster, and the device answers with its sealed shares; ``train.update`` brings those
+of its neighbours, and the device answers with its masked update; ``query.agree`` brings the list of who is in the sum,
+and the device signs it; ``query.unmask`` brings the neighbours' signatures, and the device answers with its shares of
+them. Without masks there is one, ``train.plain``. A device that says no answers with one of :data:`REFUSALS` instead:
+the words for its owner stay in its ledger.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fedpersona.errors import ParcelRefused, ReplyUnsigned
 
-__all__ = ["ASKS", "REFUSALS", "REPLIES", "Field", "Parcel", "checked", "sign_reply", "verify_reply"]
+__all__ = ["ASKS", "BODIES", "REFUSALS", "REPLIES", "Field", "Parcel", "checked", "sign_reply", "verify_reply"]
 
 LARGEST_UPDATE = 1 << 30  # bytes: what any device sends at most; its owner's policy is far below
-_KEYS = 32 * 4096
+_NEIGHBOURS = 65_535
 _PLAN = 66_000
+_HASH = 64  # in hexadecimal
+_ROSTER = 1 << 20  # devices
 
 REFUSALS = ("declined", "plan", "form", "late", "failed")
 """What a server hears from a device that does not answer. It never hears why its owner says no.
@@ -47,14 +51,25 @@ _SIGNATURE = Field(64, 64)
 
 ASKS: Mapping[str, Mapping[str, Field]] = {
     "query.enter": {"plan": Field(_PLAN, 65), "model": Field(LARGEST_UPDATE, large=True, optional=True)},
-    "train.update": {"plan_hash": Field(64, 64), "neighbours": Field(_KEYS)},
+    "query.share": {
+        "plan_hash": Field(_HASH, _HASH),
+        "roster": Field(36, 36),
+        "signature": _SIGNATURE,
+        "view": Field(_NEIGHBOURS * 640, 166, large=True),
+    },
+    "train.update": {"plan_hash": Field(_HASH, _HASH), "shares": Field(_NEIGHBOURS * 81, 1, large=True)},
+    "query.agree": {"plan_hash": Field(_HASH, _HASH), "survivors": Field(_ROSTER // 8, 1)},
+    "query.unmask": {"plan_hash": Field(_HASH, _HASH), "signatures": Field(_NEIGHBOURS * 68, large=True)},
     "train.plain": {"plan": Field(_PLAN, 65), "model": Field(LARGEST_UPDATE, large=True, optional=True)},
 }
 """What a server may ask, by the type of the Flower message."""
 
 REPLIES: Mapping[str, Mapping[str, Field]] = {
-    "query.enter": {"key": Field(32, 32), "signature": _SIGNATURE},
+    "query.enter": {"keys": Field(64, 64), "signature": _SIGNATURE},
+    "query.share": {"sealed": Field(_NEIGHBOURS * 80 + 32, 32, large=True), "signature": _SIGNATURE},
     "train.update": {"update": Field(LARGEST_UPDATE, 1, large=True), "signature": _SIGNATURE},
+    "query.agree": {"signature": _SIGNATURE},
+    "query.unmask": {"shares": Field(_NEIGHBOURS * 33, 1, large=True), "signature": _SIGNATURE},
     "train.plain": {"update": Field(LARGEST_UPDATE, 1, large=True), "signature": _SIGNATURE},
 }
 """What a device may answer to each."""
@@ -100,6 +115,12 @@ def checked(kind: str, fields: Mapping[str, bytes], forms: Mapping[str, Mapping[
                 f"'{name}' of a '{kind}' has {len(value):,} bytes, agreed are up to {form[name].most:,}"
             )
     return Parcel(kind, fields)
+
+
+BODIES: Mapping[str, str] = {
+    kind: next(name for name in form if name != "signature") for kind, form in REPLIES.items() if len(form) > 1
+}
+"""Which field of an answer is signed, by kind; of ``query.agree`` it is what both sides know and nobody sends."""
 
 
 def _signed(kind: str, plan_hash: str, body: bytes | bytearray) -> bytes:

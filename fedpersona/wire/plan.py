@@ -12,9 +12,14 @@ from typing import Any, TypeAlias
 
 from fedpersona.errors import ConfigError, PlanRefused
 
-__all__ = ["Plan", "Setting"]
+__all__ = ["NEIGHBOURS", "THRESHOLD", "Plan", "Setting"]
 
 Setting: TypeAlias = "str | int | float | bool | None"
+
+NEIGHBOURS = 80
+"""How many others a device masks with and shares its secrets with, by default; ``docs/secure-aggregation.md``."""
+THRESHOLD = 57
+"""How many of so many neighbours recover what a device shared, by default."""
 
 _LARGEST = 65_536  # bytes of an encoded plan; ours have a few hundred
 _LARGEST_NUMBER = 1 << 63
@@ -32,6 +37,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "clip": (float, int, NoneType),
     "epsilon": (float, int, NoneType),
     "masked": (bool,),
+    "neighbours": (int,),
+    "threshold": (int,),
     "federation": (str,),
     "serial": (int,),
     "issued": (int,),
@@ -69,6 +76,10 @@ class Plan:
     """What the round costs a person in differential privacy; None where it promises none."""
     masked: bool = False
     """Whether the update is masked, so that only a sum can be read."""
+    neighbours: int = NEIGHBOURS
+    """With how many others a device masks, and shares its secrets; all others where these are not more."""
+    threshold: int = THRESHOLD
+    """How many of that number recover what a device shared."""
     federation: str = ""
     """Which federation the round belongs to; a device answers those it joined only."""
     serial: int = 0
@@ -87,7 +98,7 @@ class Plan:
             raise ConfigError(f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}")
         if self.ring_bits not in (32, 64):
             raise ConfigError(f"sums are taken modulo 2^32 or 2^64, not 2^{self.ring_bits}")
-        for name in ("round_number", "cohort", "seed", "serial", "issued", "expires"):
+        for name in ("round_number", "cohort", "seed", "neighbours", "threshold", "serial", "issued", "expires"):
             if not 0 <= getattr(self, name) < _LARGEST_NUMBER:
                 raise ConfigError(f"{name} must not be negative, nor above {_LARGEST_NUMBER - 1}")
         for name in ("clip", "epsilon"):

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from math import comb, floor, log2
 
 from fedpersona.errors import ConfigError
+from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
-__all__ = ["LEAST_ROSTER", "NEIGHBOURS", "THRESHOLD", "Chances", "Parameters", "chances"]
-
-NEIGHBOURS = 80
-"""k by default."""
-
-THRESHOLD = 57
-"""t of so many neighbours by default: above 0.7 of them."""
+__all__ = ["LEAST_ROSTER", "Chances", "Parameters", "chances"]
 
 LEAST_ROSTER = 3
 """Two devices that take part know each other's update from the sum."""

@@ -175,6 +175,11 @@ class ServerRound:
         """How many devices are in the sum."""
         return len(self._summed)
 
+    @property
+    def summed(self) -> frozenset[int]:
+        """Devices in the sum, A3, by place."""
+        return frozenset(self._summed)
+
     # -- one list for all: A4 --
 
     def take_signature(self, place: int, signature: bytes) -> None:
