@@ -14,10 +14,10 @@ server gets no second answer to a better question. No input and no output here: 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from secrets import token_bytes
 from typing import NoReturn
 
 from fedpersona.errors import PlanRefused, ReplyUnsigned
@@ -81,7 +81,7 @@ class DeviceRound:
         least: int,
         most: int,
         identity: bytes,
-        random: Callable[[int], bytes] = os.urandom,
+        random: Callable[[int], bytes] = token_bytes,
     ) -> None:
         self._plan_hash = plan_hash
         self._parameters = parameters

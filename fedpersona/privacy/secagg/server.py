@@ -7,8 +7,9 @@ roster. No input and no output here: what devices answered in, what to ask them 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
+from secrets import token_bytes
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class ServerRound:
         self._parameters = parameters
         self._least = max(least, LEAST_ROSTER)
         self._total = total
-        self._probe = PrivateKey.draw(os.urandom)
+        self._probe = PrivateKey.draw(token_bytes)
         """Masks nothing: what it agrees on with a key tells whether another has the same effect."""
         self._effects: set[bytes] = set()
         self._entered: list[Entry] = []
@@ -59,6 +60,8 @@ class ServerRound:
         self._signed: dict[int, bytes] = {}
         self._agreed = b""
         self._survivors = b""
+        self._asked: frozenset[int] = frozenset()
+        """For shares of the secrets."""
         self._answered: set[int] = set()
         self._shares: dict[int, dict[int, int]] = {}
         """By device whose secret it is, and point."""
@@ -116,8 +119,10 @@ class ServerRound:
         """Take in what a device sealed for its neighbours.
 
         Raises:
-            ParcelRefused: it is of another form.
+            ParcelRefused: it is of another form, late, or a second one.
         """
+        if self._shared or place in self._sealed:
+            raise ParcelRefused("sealed shares of a device that is not asked for them")
         self._commitments[place], self._sealed[place] = messages.decode_sealed(answer, self._neighbours[place])
 
     def close_shares(self) -> frozenset[int]:
@@ -146,9 +151,14 @@ class ServerRound:
         Args:
             place: of a device of A2, that gave none yet.
             words: of the type and shape of the total.
+
+        Raises:
+            ParcelRefused: they are of another, late, or a second vector.
         """
-        if place not in self._shared or place in self._summed:
+        if self._survivors or place not in self._shared or place in self._summed:
             raise ParcelRefused("a vector of a device that is not asked for one")
+        if words.shape != self._total.shape or words.dtype != self._total.dtype:
+            raise ParcelRefused("a vector of another form than agreed")  # numpy would stretch a short one
         np.add(self._total, words, out=self._total)
         self._summed.add(place)
 
@@ -186,8 +196,11 @@ class ServerRound:
         """Take in a device's signature under the list of who is in the sum.
 
         Raises:
+            ParcelRefused: the device is not in the sum: with its signature among others these refuse.
             ReplyUnsigned: it is under another.
         """
+        if place not in self._summed:
+            raise ParcelRefused("a signature of a device that is not asked for one")
         identity = self._closed().entries[place].identity
         verify_reply("query.agree", self._plan_hash, self._agreed, signature, identity)
         self._signed[place] = signature
@@ -209,7 +222,8 @@ class ServerRound:
         """
         able = {place for place in self._signed if self._served(place, self._signed)}
         self._served_by(able)
-        return frozenset(able)
+        self._asked = frozenset(able)
+        return self._asked
 
     def signatures(self, place: int) -> bytes:
         """Return the signatures that a device has to see: of as many neighbours as it takes."""
@@ -223,8 +237,10 @@ class ServerRound:
         """Take in a device's shares of its neighbours' secrets.
 
         Raises:
-            ParcelRefused: they are of another form, or no numbers of the field.
+            ParcelRefused: they are of another form, no numbers of the field, or a second answer.
         """
+        if place not in self._asked or place in self._answered:
+            raise ParcelRefused("shares of a device that is not asked for them")
         found = messages.decode_shares(answer, self._neighbours[place])
         numbers = {other: decode_element(share) for other, share in found.items()}
         if any(number is None for number in numbers.values()):
@@ -251,7 +267,7 @@ class ServerRound:
             # Where enough neighbours answered and had no share that opens, none was dealt that does.
             self.faulty |= {place for place in short if self._served(place, self._answered)}
             raise DevicesLeft(self._round_number, len(short), len(targets))
-        secrets = {place: self._recovered(place) for place in sorted(targets)}
+        secrets = self._recovered(sorted(targets))
         spoilt = sum(secret is None for secret in secrets.values())
         if spoilt:
             raise SumSpoilt(self._round_number, f"the shares of the secrets of {spoilt} devices do not fit")
@@ -270,20 +286,33 @@ class ServerRound:
 
     # -- inner workings --
 
-    def _recovered(self, place: int) -> int | None:
-        """Return ``b`` of a device in the sum, ``s`` of one that left; note whose shares do not fit."""
+    def _recovered(self, places: Iterable[int]) -> dict[int, int | None]:
+        """Return ``b`` of each device in the sum, ``s`` of each that left; note whose shares do not fit."""
+        secrets: dict[int, int | None] = {}
+        misfits: list[tuple[int, int]] = []
+        for place in places:
+            secrets[place], wrong = self._secret(place, frozenset())
+            misfits += [(place, answered) for answered in wrong]
+        liars = frozenset(answered for _, answered in misfits)
+        for place, secret in secrets.items():
+            if secret is None:  # an error at a known place costs one share, at an unknown one two
+                secrets[place], wrong = self._secret(place, liars)
+                misfits += [(place, answered) for answered in wrong]
+        # As shares by so many cannot be wrong, those that it dealt must be.
+        self.faulty |= {place for place, secret in secrets.items() if secret is None} | _suspects(misfits)
+        return secrets
+
+    def _secret(self, place: int, liars: Collection[int]) -> tuple[int | None, frozenset[int]]:
+        """Return a device's secret, and which devices' shares of it were wrong; leave out what some devices said."""
 
         def right(secret: int) -> bool:
             if place in self._summed:
                 return committed(secret, self._roster) == self._commitments[place]
             return PrivateKey(secret).public == self._closed().entries[place].s
 
-        found = recover_robust(self._shares[place], self._needed(place), right)
-        if found is None:
-            self.faulty.add(place)  # as shares by so many cannot be wrong, those that it dealt must be
-            return None
-        self.faulty |= {point - 1 for point in found[1]}
-        return found[0]
+        shares = {point: share for point, share in self._shares[place].items() if point - 1 not in liars}
+        secret, wrong = recover_robust(shares, self._needed(place), right) or (None, frozenset())
+        return secret, frozenset(point - 1 for point in wrong)
 
     def _take_off(self, place: int, secret: int) -> None:
         """Take a device's own mask off, or, where it left, what those in the sum masked with it."""
@@ -333,3 +362,12 @@ class ServerRound:
         if self._tree is None:
             raise RoundFailed("the roster is still open")
         return self._tree
+
+
+def _suspects(misfits: Collection[tuple[int, int]]) -> set[int]:
+    """Return whom to suspect, by whose secret a wrong share is of, and who answered it: either may have made it.
+
+    The one of the two with more such shares; both where neither has. Otherwise a device could have honest ones blamed.
+    """
+    count = Counter(device for pair in misfits for device in pair)
+    return {device for pair in misfits for device in pair if count[device] == max(count[other] for other in pair)}
