@@ -208,11 +208,11 @@ class RoundsConfig(_Section):
     neighbours: Annotated[int, Field(ge=2, le=65_534)] = NEIGHBOURS
     """How many others a device masks with, and shares its secrets; an even number."""
     threshold: Annotated[int, Field(ge=2)] = THRESHOLD
-    """How many of so many neighbours recover what a device shared: more than half. Fewer devices may leave with more."""
+    """How many of so many neighbours recover what a device shared: more than half. The more, the fewer may leave."""
 
     @property
     def masks(self) -> Parameters:
-        """k and t of secure aggregation."""
+        """Both numbers, as secure aggregation takes them."""
         return Parameters(self.neighbours, self.threshold)
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ For invented people only. A real device runs its own code (:mod:`fedpersona.devi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -13,13 +13,15 @@ from flwr.clientapp import ClientApp
 
 from fedpersona.errors import ConfigError, ParcelRefused, RoundClosed
 from fedpersona.flower import parcel_from, records_from
+from fedpersona.simulation.kept_round import KeptRound
 from fedpersona.simulation.population import Population
-from fedpersona.simulation.simulated_device import SimulatedDevice, SimulatedMaskKey
+from fedpersona.simulation.simulated_device import SimulatedDevice, operator_key
 from fedpersona.simulation.synthetic import generate
 from fedpersona.taste.model import Shared
 from fedpersona.taste.model_file import unpack
-from fedpersona.wire.parcel import ASKS, REPLIES, Parcel, sign_reply
+from fedpersona.wire.parcel import ASKS, BODIES, REPLIES, Parcel, sign_reply
 from fedpersona.wire.plan import Plan
+from fedpersona.wire.signed_roster import check_roster
 
 __all__ = ["ANNOUNCE", "ANNOUNCED", "app", "invented", "invented_people", "simulated_app"]
 
@@ -44,33 +46,6 @@ def simulated_app(device_of: Callable[[Context], SimulatedDevice]) -> ClientApp:
         key = device_of(context).key.public_key().public_bytes_raw()
         return Message(RecordDict({ANNOUNCED: ConfigRecord({"key": key})}), reply_to=message)
 
-    @app.query("enter")
-    def enter(message: Message, context: Context) -> Message:
-        device = device_of(context)
-        parcel = parcel_from("query.enter", message.content, ASKS)
-        plan = device.believe(parcel["plan"])
-        secret = SimulatedMaskKey.fresh()
-        context.state[_ROUND] = ConfigRecord(  # in place of that of an earlier round
-            {"plan": parcel["plan"], "model": _model(parcel), "secret": secret}
-        )
-        return _reply(message, device, plan, {"key": SimulatedMaskKey(secret).public})
-
-    @app.train("update")
-    def update(message: Message, context: Context) -> Message:
-        device = device_of(context)
-        parcel = parcel_from("train.update", message.content, ASKS)
-        kept = context.state.pop(_ROUND, None)  # a key masks once, and is gone whatever happens next
-        if not isinstance(kept, ConfigRecord):
-            raise RoundClosed("this device has not entered the round")
-        plan = device.believe(_bytes(kept, "plan"))
-        if parcel["plan_hash"] != plan.hash().encode():
-            raise RoundClosed("this device entered another round")
-        answer, words = device.message(plan, _shared(_bytes(kept, "model")))
-        keys = parcel["neighbours"]
-        neighbours = [keys[start : start + 32] for start in range(0, len(keys), 32)]
-        SimulatedMaskKey(_bytes(kept, "secret")).mask(words, neighbours, plan.hash().encode())
-        return _reply(message, device, plan, {"update": bytes(answer)})
-
     @app.train("plain")
     def plain(message: Message, context: Context) -> Message:
         device = device_of(context)
@@ -79,9 +54,68 @@ def simulated_app(device_of: Callable[[Context], SimulatedDevice]) -> ClientApp:
         if plan.masked:
             raise ParcelRefused("the plan asks for masks, the message for an update without")
         answer, _ = device.message(plan, _shared(_model(parcel)))
-        return _reply(message, device, plan, {"update": bytes(answer)})
+        return _reply(message, device, plan, bytes(answer))
 
+    _answer_secure_sums(app, device_of)
     return app
+
+
+def _answer_secure_sums(app: ClientApp, device_of: Callable[[Context], SimulatedDevice]) -> None:
+    """Let an app take part in secure sums."""
+
+    @app.query("enter")
+    def enter(message: Message, context: Context) -> Message:
+        parcel = parcel_from("query.enter", message.content, ASKS)
+        device = device_of(context)
+        secure = KeptRound.begin(device, parcel["plan"], _model(parcel))
+        context.state[_ROUND] = ConfigRecord(dict(secure.fields))  # in place of that of an earlier round
+        return _reply(message, device, secure.plan, secure.entering(device).advertise())
+
+    @app.query("share")
+    def share(message: Message, context: Context) -> Message:
+        device, secure, parcel = _asked(device_of(context), message, context, "query.share")
+        operator = operator_key(device.seed).public_key().public_bytes_raw()
+        check_roster(parcel["roster"], secure.plan.hash(), parcel["signature"], operator)
+        answer = secure.step(device).share(parcel["roster"], parcel["view"])
+        return _go_on(message, context, device, secure, parcel, answer)
+
+    @app.train("update")
+    def update(message: Message, context: Context) -> Message:
+        device, secure, parcel = _asked(device_of(context), message, context, "train.update")
+        answer, words = device.message(secure.plan, _shared(secure.model))
+        secure.step(device).mask(words, parcel["shares"])
+        return _go_on(message, context, device, secure, parcel, bytes(answer))
+
+    @app.query("agree")
+    def agree(message: Message, context: Context) -> Message:
+        device, secure, parcel = _asked(device_of(context), message, context, "query.agree")
+        return _go_on(message, context, device, secure, parcel, secure.step(device).agree(parcel["survivors"]))
+
+    @app.query("unmask")
+    def unmask(message: Message, context: Context) -> Message:
+        device, secure, parcel = _asked(device_of(context), message, context, "query.unmask")
+        return _reply(message, device, secure.plan, secure.step(device).unmask(parcel["signatures"]))
+
+
+def _asked(
+    device: SimulatedDevice, message: Message, context: Context, kind: str
+) -> tuple[SimulatedDevice, KeptRound, Parcel]:
+    """Take up the round that a device is in; whatever happens next, it is not kept as it was."""
+    parcel = parcel_from(kind, message.content, ASKS)
+    kept = context.state.pop(_ROUND, None)
+    fields = kept.items() if isinstance(kept, ConfigRecord) else ()
+    secure = KeptRound.resumed(device, {name: value for name, value in fields if isinstance(value, bytes)})
+    if parcel["plan_hash"] != secure.plan.hash().encode() or kind != secure.next:
+        raise RoundClosed("this device is at another step, or in another round")
+    return device, secure, parcel
+
+
+def _go_on(
+    message: Message, context: Context, device: SimulatedDevice, secure: KeptRound, parcel: Parcel, body: bytes
+) -> Message:
+    """Answer, and keep what the next step takes."""
+    context.state[_ROUND] = ConfigRecord(dict(secure.after(parcel).fields))
+    return _reply(message, device, secure.plan, body)
 
 
 def invented(context: Context) -> SimulatedDevice:
@@ -103,11 +137,11 @@ def invented_people(people: int, items: int, seed: int) -> Population:
     return generate(people=people, items=items or None, seed=seed)
 
 
-def _reply(message: Message, device: SimulatedDevice, plan: Plan, fields: Mapping[str, bytes]) -> Message:
+def _reply(message: Message, device: SimulatedDevice, plan: Plan, body: bytes) -> Message:
     kind = message.metadata.message_type
-    (body,) = fields.values()
-    signed = {**fields, "signature": sign_reply(kind, plan.hash(), body, device.key)}
-    return Message(records_from(kind, signed, REPLIES), reply_to=message)
+    signature = sign_reply(kind, plan.hash(), body, device.key)
+    named = {BODIES[kind]: body} if kind in BODIES else {}
+    return Message(records_from(kind, {**named, "signature": signature}, REPLIES), reply_to=message)
 
 
 def _model(parcel: Parcel) -> bytes:
@@ -119,13 +153,6 @@ def _model(parcel: Parcel) -> bytes:
 
 def _shared(packed: bytes) -> Shared:
     return unpack(packed)[0]
-
-
-def _bytes(record: ConfigRecord, name: str) -> bytes:
-    value = record[name]
-    if not isinstance(value, bytes):
-        raise RoundClosed("what this device kept of the round is not what it wrote")
-    return value
 
 
 app = simulated_app(invented)

@@ -9,27 +9,29 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from threadpoolctl import threadpool_limits
 
 from fedpersona.aggregation.coordinator import Coordinator
-from fedpersona.device.link import Offer, Release, provide
-from fedpersona.errors import CohortTooSmall, DevicesLeft, LayoutMismatch, RoundClosed, RoundFailed, WireError
+from fedpersona.device.link import Release, provide
+from fedpersona.errors import CohortTooSmall, LayoutMismatch, RoundFailed, WireError
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.masking import MaskKey, circle
 from fedpersona.privacy.rounding import device_offsets
+from fedpersona.privacy.secagg import Parameters, ServerRound
+from fedpersona.simulation.local_link import LocalLink, OpenRound
 from fedpersona.simulation.population import Population
+from fedpersona.simulation.secure_crowd import SecureCrowd
 from fedpersona.simulation.simulated_device import addend
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import seal
+from fedpersona.wire.signed_roster import sign_roster
 from fedpersona.wire.update import Update
 
 __all__ = ["LocalFederation"]
@@ -75,7 +77,7 @@ class LocalFederation:
         """Why the last run ended without a model, None where it did not."""
         self._changed = threading.Condition()
         self._present: set[LocalLink] = set()
-        self._round: _Round | None = None
+        self._round: OpenRound | None = None
         self._release: Release | None = None
         self._training: threading.Thread | None = None
         self._sealed = seal(crowd.catalogue, issued=int(time.time()), key=self.key)
@@ -149,166 +151,88 @@ class LocalFederation:
                 return
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
-        """Ask who is there, close the roster, and add up what all of them hand over.
+        """Take a secure sum over the crowd and the real devices that are there.
 
         Raises:
             CohortTooSmall: too few devices came.
-            RoundFailed: a device of the roster did not answer; its masks cannot be taken out, nothing is released.
+            RoundFailed: so many left that the sum cannot be opened.
         """
         layout = self.model.layout(self.crowd.catalogue, plan.round_number)
-        current = _Round(plan, shared)
+        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        current = OpenRound(plan, shared, self.key)
+        server = ServerRound(
+            plan.hash(),
+            plan.round_number,
+            Parameters(plan.neighbours, plan.threshold),
+            least=plan.min_count,
+            total=np.zeros(layout.size, word_type(plan.ring_bits)),
+        )
+        crowd = SecureCrowd(plan, range(len(self.crowd)), seed=self.seed)
+
+        def words_of(device: int) -> Words:
+            plays = self.crowd.plays(device)
+            update = addend(self.model, layout, plan, shared, plays, device=device)
+            return fixed_point.encode_words(update, device_offsets(plan, layout, plays))
+
+        try:
+            crowd.enter(server)
+            places = self._entered(current, server)
+            head = server.close_roster().encode()
+            signature = sign_roster(head, current.hash, self.key)
+            crowd.share(server, head)
+            shown = {"roster": head, "signature": signature}
+            views = {link: {**shown, "view": server.view(place)} for link, place in places.items()}
+            for link, sealed in self._ask(current, "query.share", views).items():
+                server.take_sealed(places[link], sealed)
+            going = server.close_shares()
+            with threadpool_limits(1):
+                crowd.update(server, going, words_of)
+            delivered = {link: {"shares": server.delivered(place)} for link, place in places.items() if place in going}
+            for link, message in self._ask(current, "train.update", delivered).items():
+                server.take_vector(places[link], _read(message, current, layout))
+            survivors = server.close_vectors()
+            crowd.agree(server, survivors, server.summed)
+            summed = {link: place for link, place in places.items() if place in server.summed}
+            lists = {link: {"survivors": survivors} for link in summed}
+            for link, signed in self._ask(current, "query.agree", lists).items():
+                server.take_signature(places[link], signed)
+            able = server.close_signatures()
+            crowd.unmask(server, able)
+            signed_by = {link: {"signatures": server.signatures(at)} for link, at in summed.items() if at in able}
+            for link, shares in self._ask(current, "query.unmask", signed_by).items():
+                server.take_shares(places[link], shares)
+            return fixed_point.decode_words(server.open()), server.count
+        finally:
+            with self._changed:
+                self._round = None
+                self._changed.notify_all()
+
+    def _entered(self, current: OpenRound, server: ServerRound) -> dict[LocalLink, int]:
+        """Let the devices that are there enter; return the places of those that did."""
         with self._changed:
             self._round = current
             self._changed.notify_all()
-            self._wait_until(lambda: all(link.key(plan) for link in self._present))
-            guests = [link for link in self._present if link.key(plan)]
-            count = len(self.crowd) + len(guests)
-            if count < plan.min_count:
-                raise CohortTooSmall(plan.round_number, count, plan.min_count)
-            keys = [MaskKey() for _ in range(len(self.crowd))]
-            current.close([key.public for key in keys] + [link.key(plan) for link in guests])
-            self._changed.notify_all()
-        total = self._crowd_sum(current, keys, FixedPoint(layout, plan.cohort, plan.ring_bits))
+            self._changed.wait_for(lambda: all(link in current.answers for link in self._present), self.patience)
+            current.closed = True
+            entered, current.answers = current.answers, {}
+        return {link: server.enter(link.identity, keys, signature) for link, (keys, signature) in entered.items()}
+
+    def _ask(
+        self, current: OpenRound, kind: str, questions: Mapping[LocalLink, Mapping[str, bytes]]
+    ) -> dict[LocalLink, bytes]:
+        """Ask real devices; return the answers of those that gave one in time."""
         with self._changed:
-            self._wait_until(lambda: not set(guests) - set(current.messages) - self._gone(guests))
-            self._round = None
-            missing = len(set(guests) - set(current.messages))
-        if missing:
-            raise DevicesLeft(plan.round_number, missing, count)
-        for message in current.messages.values():
-            np.add(total, _read(message, current, layout), out=total)
-        return FixedPoint(layout, plan.cohort, plan.ring_bits).decode_words(total), count
-
-    def _gone(self, guests: list[LocalLink]) -> set[LocalLink]:
-        return {link for link in guests if link not in self._present}
-
-    def _wait_until(self, done: object) -> None:
-        self._changed.wait_for(done, self.patience)  # type: ignore[arg-type]
-
-    def _crowd_sum(self, current: _Round, keys: list[MaskKey], fixed_point: FixedPoint) -> Words:
-        plan, shared = current.plan, current.shared
-        total: Words = np.zeros(fixed_point.layout.size, word_type(plan.ring_bits))
-        with threadpool_limits(1):
-            for device, key in enumerate(keys):
-                plays = self.crowd.plays(device)
-                update = addend(self.model, fixed_point.layout, plan, shared, plays, device=device)
-                words = fixed_point.encode_words(update, device_offsets(plan, fixed_point.layout, plays))
-                key.mask(words, current.neighbours(key.public), current.hash.encode())
-                np.add(total, words, out=total)
-        return total
+            current.kind, current.questions, current.answers = kind, dict(questions), {}
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: all(link in current.answers or link not in self._present for link in questions), self.patience
+            )
+            answers, current.answers, current.questions = current.answers, {}, {}
+        return {link: answers[link][0] for link in questions if link in answers}
 
 
-def _read(message: bytes, current: _Round, layout: Layout) -> Words:
+def _read(message: bytes, current: OpenRound, layout: Layout) -> Words:
     try:
         return decode(message, plan_hash=current.hash, layout=layout, ring_bits=current.plan.ring_bits)
     except LayoutMismatch as error:
         raise RoundFailed(f"round {current.plan.round_number}: {error}; nothing was released") from None
-
-
-@dataclass(eq=False)
-class _Round:
-    """An open round: who entered, who is whose neighbour, and what came in."""
-
-    plan: Plan
-    shared: Shared
-    hash: str = field(init=False)
-    roster: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
-    messages: dict[LocalLink, bytes] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.hash = self.plan.hash()
-
-    def close(self, keys: list[bytes]) -> None:
-        """Close the roster: nobody enters any more."""
-        self.roster = circle(keys)
-
-    def neighbours(self, key: bytes) -> tuple[bytes, ...]:
-        """Return the keys that the device with this one masks with."""
-        return self.roster[key]
-
-
-class LocalLink:
-    """One device's link to a federation of its own process."""
-
-    patience = 0.25
-    rest = None
-
-    def __init__(self, federation: LocalFederation) -> None:
-        self._federation = federation
-        self._keys: dict[str, bytes] = {}
-
-    @property
-    def busy(self) -> bool:
-        """Whether a training run is under way."""
-        return self._federation.busy
-
-    def key(self, plan: Plan) -> bytes:
-        """Return the key this device entered the round with, empty where it has not."""
-        return self._keys.get(plan.hash(), b"")
-
-    def catalogue(self) -> bytes:
-        """Return the signed catalogue."""
-        return self._federation._sealed
-
-    def release(self) -> Release | None:
-        """Return the last finished model, starting the federation's first run where there was none."""
-        if self._federation.runs == 0:  # also for a device that takes no part
-            self._federation.begin()
-        return self._federation._release
-
-    def offer(self, seconds: float) -> Offer | None:
-        """Return the open round, starting the federation's first run where there was none."""
-        federation = self._federation
-        with federation._changed:
-            federation._present.add(self)
-            if federation.runs == 0:
-                federation.begin()
-            federation._changed.wait_for(lambda: self._open() or not federation.busy, seconds)
-            current = self._open()
-        return Offer(current.plan.encode(), current.shared) if current else None
-
-    def _open(self) -> _Round | None:
-        current = self._federation._round
-        return current if current and not current.roster and current.hash not in self._keys else None
-
-    def enter(self, plan_hash: str, public_key: bytes) -> None:
-        """Enter the open round."""
-        federation = self._federation
-        with federation._changed:
-            current = federation._round
-            if current is None or current.hash != plan_hash or current.roster:
-                raise RoundClosed("the round has begun without this device")
-            self._keys[plan_hash] = public_key
-            federation._changed.notify_all()
-
-    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
-        """Return the keys to mask with, once the roster is closed."""
-        federation = self._federation
-        with federation._changed:
-            federation._changed.wait_for(lambda: federation._round is None or federation._round.roster, seconds)
-            current = federation._round
-            if current is None or current.hash != plan_hash:
-                raise RoundClosed("the server gave the round up")
-            return current.neighbours(self._keys[plan_hash]) if current.roster else None
-
-    def send(self, message: bytes | bytearray) -> None:
-        """Hand the masked update over."""
-        federation = self._federation
-        with federation._changed:
-            if federation._round is None:
-                raise RoundClosed("the server gave the round up")
-            federation._round.messages[self] = bytes(message)
-            federation._changed.notify_all()
-
-    def refuse(self, code: str) -> None:
-        """Nobody is told: who is asked and does not answer has left the round."""
-
-    def pause(self) -> None:
-        """Take no further part."""
-        self.leave()
-
-    def leave(self) -> None:
-        """Take no further part."""
-        with self._federation._changed:
-            self._federation._present.discard(self)
-            self._federation._changed.notify_all()

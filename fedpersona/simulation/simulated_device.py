@@ -6,11 +6,9 @@ Its keys are made from the seed of the simulation. They are no secret, and prote
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from threadpoolctl import threadpool_limits
 
 from fedpersona.catalogue import Catalogue
@@ -18,7 +16,6 @@ from fedpersona.errors import PlanRefused
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.masking import MaskKey
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
@@ -30,7 +27,7 @@ from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_plan import unseal_plan
 from fedpersona.wire.update import Update
 
-__all__ = ["SimulatedDevice", "SimulatedMaskKey", "addend", "operator_key", "signing_key"]
+__all__ = ["SimulatedDevice", "addend", "operator_key", "signing_key"]
 
 
 def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays: Plays, *, device: int) -> Update:
@@ -65,22 +62,6 @@ def signing_key(seed: int, device: int) -> Ed25519PrivateKey:
 
 def _digest(words: str) -> bytes:
     return hashlib.sha256(f"fedpersona simulation: {words}".encode()).digest()
-
-
-class SimulatedMaskKey(MaskKey):
-    """A mask key that can be kept between two messages, as a real device's never is.
-
-    Under Flower's runtime each message may be answered by another process, so a simulated device has to keep it.
-    """
-
-    def __init__(self, secret: bytes) -> None:
-        self._private = X25519PrivateKey.from_private_bytes(secret)
-        self.public = self._private.public_key().public_bytes_raw()
-
-    @staticmethod
-    def fresh() -> bytes:
-        """Return the secret of a new key, 32 bytes."""
-        return secrets.token_bytes(32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,8 @@ __all__ = ["TellingLink", "Work", "main"]
 _HOLD = 45.0  # seconds that a device which was told to hold waits at most
 _LAST_VISIT = 30.0  # seconds for visits that fetch the model
 _PAUSE = 0.5  # seconds between two of them
+_DONE = {"query.enter": "entered", "query.share": "shared", "query.agree": "agreed", "query.unmask": "unmasked"}
+"""What a device tells once it has answered."""
 _SHOWN = 10  # tracks of the playlist
 
 Tell = Callable[..., None]
@@ -54,19 +56,17 @@ class TellingLink(NetworkLink):
             self._round = Plan.decode(found.plan).round_number
         return found
 
-    def enter(self, plan_hash: str, public_key: bytes) -> None:
-        """Tell that the device is in."""
-        super().enter(plan_hash, public_key)
-        self.tell("entered", round=self._round)
+    def answer(self, kind: str, plan_hash: str, body: bytes) -> None:
+        """Tell how far the device is."""
+        super().answer(kind, plan_hash, body)
+        self.tell(_DONE[kind], round=self._round)
 
-    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
-        """Tell that the roster is closed; hold where that was asked."""
-        keys = super().neighbours(plan_hash, seconds)
-        if keys is not None:
-            self.tell("listed", round=self._round)
-            if self._round == self.holds_in:
-                self._hold()
-        return keys
+    def question(self, kind: str, plan_hash: str, seconds: float) -> Mapping[str, bytes] | None:
+        """Hold where that was asked, once the update is asked for: others have masked with this device."""
+        fields = super().question(kind, plan_hash, seconds)
+        if fields is not None and kind == "train.update" and self._round == self.holds_in:
+            self._hold()
+        return fields
 
     def send(self, message: bytes | bytearray) -> None:
         """Tell that the update has left."""

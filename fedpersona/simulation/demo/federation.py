@@ -30,8 +30,8 @@ class Cast:
     people: int = 20
     without_consent: tuple[int, ...] = (6, 14)
     may_drop_out: tuple[int, ...] = (5, 9, 13)
-    """One of them is killed in the middle of a round. A round takes ``cohort`` devices of those that enter, so there
-    are as many candidates that at least one is in it."""
+    """One of them is killed in the middle of a round. There are several candidates, so that one is in it though not
+    everybody should be."""
     drop_out_round: int = 1
     may_be_revoked: tuple[int, ...] = (7, 11)
     """One of them is revoked in the middle of a round."""
@@ -42,8 +42,13 @@ class Cast:
 
     @property
     def cohort(self) -> int:
-        """How many devices a round sums: those that are left when one has dropped out and one was revoked."""
-        return self.people - len(self.without_consent) - 2
+        """Most devices that a round takes: all that take part."""
+        return self.people - len(self.without_consent)
+
+    @property
+    def summed(self) -> int:
+        """How many are in the last sum: those that are left when one has dropped out and one was revoked."""
+        return self.cohort - 2
 
     @property
     def least(self) -> int:
@@ -55,11 +60,11 @@ class Cast:
         return {
             "operator": "fedpersona demo",
             "cohort": self.cohort,
-            "wait_for": self.cohort,
+            "wait_for": self.cohort - 1,  # in the second round one is gone already
             "min_count": self.least,
-            "over_sampling": 0.5,  # ask everyone: those who enter first are in
             "gather_seconds": 60,
-            "deadline_seconds": 12,
+            "deadline_seconds": 20,
+            "linger_seconds": 3,
             "attempts": 8,
         }
 
@@ -255,16 +260,17 @@ class Federation:
             self.outcome.killed = number
             device.kill()
             self._story.say(
-                f"{name}'s device had entered round {self._cast.drop_out_round} and was killed (process {device.pid}). "
-                "Its masks are in the sum: nobody can read it now, so the server waits, then begins the round again."
+                f"{name}'s device was killed in the middle of round {self._cast.drop_out_round} (process {device.pid}). "
+                "Others have masked with it already; they hold shares of its key, and help to take those masks off."
             )
             self._fleet.order("go", list(self._cast.may_drop_out))
         elif number in self._cast.may_be_revoked and self.outcome.revoked < 0:
             self.outcome.revoked = number
             self._server.revoke(self._numbers[number])
             self._story.say(
-                f"{name}'s device had entered round {self._cast.revoked_round} when the operator revoked it "
-                f"('fedpersona server revoke {self._numbers[number]}'). What it sends now is refused."
+                f"{name}'s device was in the middle of round {self._cast.revoked_round} when the operator revoked it "
+                f"('fedpersona server revoke {self._numbers[number]}'). What it sends now is refused; the sum is "
+                "that of the others."
             )
             self._fleet.order("go", list(self._cast.may_be_revoked))
         else:
@@ -290,5 +296,5 @@ def _told(one: Mapping[str, Any]) -> str:
     number, attempt = one["round_number"], one["attempt"]
     again = f", attempt {attempt}" if attempt > 1 else ""
     if one["outcome"] == "completed":
-        return f"Round {number}{again}: the sum of {one['answered']} masked updates was read, and no single one."
+        return f"Round {number}{again}: the sum of {one['answered']} masked updates was opened, and no single one."
     return f"Round {number}{again}: {one['outcome']}. Nothing was released; it is held again with those still there."
