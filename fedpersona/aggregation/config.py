@@ -210,6 +210,9 @@ class RoundsConfig(_Section):
     threshold: Annotated[int, Field(ge=2)] = THRESHOLD
     """How many of so many neighbours recover what a device shared: more than half. The more, the fewer may leave."""
 
+    metrics: bool = True
+    """Whether devices count how well the shared model does on them; only sums of it can be read."""
+
     @property
     def masks(self) -> Parameters:
         """Both numbers, as secure aggregation takes them."""

@@ -30,6 +30,7 @@ from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed, SumSpoilt
 from fedpersona.flower.unreadable import guard_replies
+from fedpersona.taste.counters import round_layout
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import unseal
 
@@ -112,6 +113,8 @@ class Coordination:
         self._read_at = float("-inf")
         self._key = signing_key(config.server.signing_key)
         self._attempt = _Attempt()
+        self._metrics: dict[str, float] = {}
+        """What devices counted in the last round that this process held."""
 
     def train(self, grid: Grid) -> int:
         """Train to the end and promote; see :func:`train`."""
@@ -159,6 +162,7 @@ class Coordination:
             clip=rounds.clip,
             masked=rounds.masked,
             masks=rounds.masks,
+            metrics=rounds.metrics,
             run=f"training {training.id}",
             stamp=self._stamped,
             shared=shared,
@@ -171,15 +175,15 @@ class Coordination:
         rounds = self.config.rounds
         collector = GridCollector(
             grid,
-            lambda number: model.layout(catalogue, number),
+            lambda plan: round_layout(model, catalogue, plan),
             key=self._key,
             enrolled=self._enrolled,
             pace=Pace(
                 rounds.wait_for,
                 rounds.gather_seconds,
                 rounds.deadline_seconds,
-                rounds.linger_seconds,
                 rounds.over_sampling,
+                rounds.linger_seconds,
             ),
             rung=self.journal.ring,
             told=lambda stage: self._tell(stage, collector, training),
@@ -209,6 +213,7 @@ class Coordination:
                 self._ended(collector, training, "failed")
                 raise
             self._ended(collector, training, "completed")
+            self._metrics = dict(report.metrics)
             return
         raise RoundFailed(f"round {number} was never tried: attempts must be at least 1")
 
@@ -259,7 +264,11 @@ class Coordination:
     # -- the end --
 
     def _released(self, coordinator: Coordinator, training: Training) -> int:
-        metrics = {"rounds": coordinator.shared.round_number, "answered": self.trainings.answered(training)}
+        # Devices tested the model that the last round started from: the last one was never sent out for a test.
+        metrics = self._metrics | {
+            "rounds": coordinator.shared.round_number,
+            "answered": self.trainings.answered(training),
+        }
         version = self.registry.register(coordinator.shared, training.settings, metrics, training)
         self.registry.promote(version, self._key, self.config.federation.name)
         self.trainings.finish(training)

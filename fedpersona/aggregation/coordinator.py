@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint, smallest_ring
 from fedpersona.privacy.secagg import Parameters
+from fedpersona.taste.counters import metrics_of, round_layout, without_counters
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
@@ -44,6 +45,8 @@ class RoundReport:
     bytes_down: int
     """Bytes that each of them received."""
     ring_bits: int
+    metrics: Mapping[str, float]
+    """How the model that the round started from did on its devices, as sums over them; empty where nobody counted."""
     seconds_collecting: float
     seconds_applying: float
 
@@ -62,6 +65,7 @@ class Coordinator:
         clip: longest update of a device; None where only its entries are bounded.
         masked: whether devices are asked to mask their updates.
         masks: how many neighbours they mask with, and how many of these recover what one shared.
+        metrics: whether devices count how well the shared model does on them.
         run: names the training run.
         stamp: completes a plan before it is used: federation, serial and times, where it goes over a network.
         shared: the model to go on from; by default a new one.
@@ -80,6 +84,7 @@ class Coordinator:
         clip: float | None = None,
         masked: bool = False,
         masks: Parameters | None = None,
+        metrics: bool = False,
         run: str = "",
         stamp: Callable[[Plan], Plan] = lambda plan: plan,
         shared: Shared | None = None,
@@ -93,6 +98,7 @@ class Coordinator:
         self.clip = clip
         self.masked = masked
         self.masks = masks or Parameters()
+        self.metrics = metrics
         self.run_id = run
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
         self._stamp = stamp
@@ -118,6 +124,7 @@ class Coordinator:
             masked=self.masked,
             neighbours=self.masks.neighbours,
             threshold=self.masks.threshold,
+            metrics=self.metrics,
         )
 
     def run_round(self) -> RoundReport:
@@ -126,24 +133,27 @@ class Coordinator:
         Raises:
             CohortTooSmall: too few devices answered; the shared model is as it was.
             LayoutMismatch: the total is not of the declared form; the shared model is as it was.
+            SumSpoilt: it does not count as many devices as answered; likewise.
         """
         plan = self._stamp(self.plan(self.shared.round_number + 1))
-        layout = self.model.layout(self.catalogue, plan.round_number)
+        layout = round_layout(self.model, self.catalogue, plan)
         started = time.perf_counter()
         total, count = self.collector.collect(plan, self.shared)
         if count < plan.min_count:
             raise CohortTooSmall(plan.round_number, count, plan.min_count)
         total.check(layout)
+        own = without_counters(total, plan, count)
         collected = time.perf_counter()
         bytes_down = self.shared.nbytes
         with threadpool_limits(1):  # the model must not depend on how many cores the server has
-            self.shared = self.model.apply(self.shared, total, count)
+            self.shared = self.model.apply(self.shared, own, count)
         return RoundReport(
             round_number=plan.round_number,
             answered=count,
             bytes_up=FixedPoint(layout, plan.cohort, plan.ring_bits).bytes_per_update,
             bytes_down=bytes_down,
             ring_bits=plan.ring_bits,
+            metrics=metrics_of(total),
             seconds_collecting=collected - started,
             seconds_applying=time.perf_counter() - collected,
         )

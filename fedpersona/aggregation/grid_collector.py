@@ -50,10 +50,10 @@ class Pace:
     gather_seconds: float = 600.0
     deadline_seconds: float = 600.0
     """For each exchange."""
-    linger_seconds: float = 30.0
-    """How long late devices are waited for in an exchange, once the sum can be opened without them."""
     over_sampling: float = 0.2
     """Share of devices asked beyond the cohort, where more than the cohort are there."""
+    linger_seconds: float = 30.0
+    """How long late devices are waited for in an exchange, once the sum can be opened without them."""
 
 
 class GridCollector:
@@ -73,7 +73,7 @@ class GridCollector:
     def __init__(
         self,
         grid: Grid,
-        layout: Callable[[int], Layout],
+        layout: Callable[[Plan], Layout],
         *,
         key: Ed25519PrivateKey,
         enrolled: Callable[[], Mapping[int, bytes]],
@@ -105,7 +105,7 @@ class GridCollector:
         self._exchanges.discard_late()
         with self._stage("gathering"):
             asked = self._gather(plan)
-        layout = self.layout(plan.round_number)
+        layout = self.layout(plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         fields = {"plan": seal_plan(plan, self._key)}
         if self._model_bytes is not None:

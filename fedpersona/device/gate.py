@@ -33,6 +33,7 @@ from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.taste import TasteModel, create
+from fedpersona.taste.counters import counted, own_layout, round_layout
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, envelope
 from fedpersona.wire.plan import Plan
@@ -66,7 +67,7 @@ class _Queued:
     words: Words
     """The message's own words: what changes them changes it."""
     norm: float
-    """Length of the update after clipping."""
+    """Length of the update after clipping, without its counters."""
 
 
 class Gate:
@@ -151,7 +152,7 @@ class Gate:
         """Hold the plan against the owner's floors, and the shared model against the plan."""
         self._clock.trusted()
         model = create(plan.model, dict(plan.settings))
-        layout = model.layout(catalogue, plan.round_number)
+        layout = round_layout(model, catalogue, plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         self._policy().check(plan, upload=fixed_point.bytes_per_update, ledger=self._ledger, server=server)
         if plan.catalogue != catalogue.version:
@@ -173,14 +174,17 @@ class Gate:
             private = asked.model.personalise(offer.shared, plays)
             rng = np.random.default_rng(secrets.randbits(128))
             update = asked.model.contribute(offer.shared, private, plays, rng)
+            own, plan = own_layout(asked.layout), asked.plan
+            update.check(own)
+            may_go_on()
+            if plan.clip is not None:
+                update, _ = clip(update, own, plan.clip)
+            norm = update_norm(update, own)
+            update = counted(update, plan, asked.model, offer.shared, plays)
         update.check(asked.layout)
-        may_go_on()
-        if asked.plan.clip is not None:
-            update, _ = clip(update, asked.layout, asked.plan.clip)
-        plan = asked.plan
         message, words = envelope(plan_hash=plan.hash(), layout=asked.layout, ring_bits=plan.ring_bits)
         asked.fixed_point.encode_words(update, device_offsets(plan, asked.layout, plays), out=words)
-        return _Queued(message, words, update_norm(update, asked.layout))
+        return _Queued(message, words, norm)
 
     def _written(self, server: str, asked: _Asked, queued: _Queued) -> LedgerEntry:
         """Write into the ledger, on disk, what is about to be sent."""

@@ -21,6 +21,7 @@ from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.scoring import play_matrix
 from fedpersona.simulation.simulated_device import addend
+from fedpersona.taste.counters import DEVICES, round_layout
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
@@ -50,7 +51,7 @@ class DeviceEngine:
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
         """Sum the encoded updates of the devices that answer."""
-        layout = self.model.layout(self.population.catalogue, plan.round_number)
+        layout = round_layout(self.model, self.population.catalogue, plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         answering = self.behaviour.answering(plan, len(self.population))
         total = fixed_point.zeros()
@@ -93,11 +94,13 @@ class CohortEngine:
         """Sum the encoded updates of the devices that answer, a lane of blocks on each worker.
 
         Raises:
-            ConfigError: the plan bounds the length of whole updates.
+            ConfigError: the plan bounds the length of whole updates, or asks for metrics.
         """
         if plan.clip is not None:
             raise ConfigError("the engine 'cohort' does not clip whole updates: use the engine 'device'")
-        layout = self.model.layout(self.population.catalogue, plan.round_number)
+        if plan.metrics:
+            raise ConfigError("the engine 'cohort' does not test models on devices: use the engine 'device'")
+        layout = round_layout(self.model, self.population.catalogue, plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         answering = self.behaviour.answering(plan, len(self.population))
         blocks = [answering[start : start + self.block] for start in range(0, len(answering), self.block)]
@@ -109,7 +112,9 @@ class CohortEngine:
             partial = fixed_point.zeros()
             for devices in lane:
                 plays = play_matrix(self.population, devices)
-                self.form.add(partial, plays, shared, BlockEncoder(fixed_point, plan, plays))
+                encoder = BlockEncoder(fixed_point, plan, plays)
+                self.form.add(partial, plays, shared, encoder)
+                partial[DEVICES] += len(devices) * encoder.one(DEVICES)
                 with lock:
                     done += len(devices)
                     self.progress(done, len(answering))

@@ -26,6 +26,7 @@ from fedpersona.simulation.local_link import LocalLink, OpenRound
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.secure_crowd import SecureCrowd
 from fedpersona.simulation.simulated_device import addend
+from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
@@ -157,7 +158,7 @@ class LocalFederation:
             CohortTooSmall: too few devices came.
             RoundFailed: so many left that the sum cannot be opened.
         """
-        layout = self.model.layout(self.crowd.catalogue, plan.round_number)
+        layout = round_layout(self.model, self.crowd.catalogue, plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         current = OpenRound(plan, shared, self.key)
         server = ServerRound(

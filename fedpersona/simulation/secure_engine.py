@@ -14,6 +14,7 @@ from fedpersona.simulation.engine import Progress, silent
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.secure_crowd import SecureCrowd
 from fedpersona.simulation.simulated_device import addend
+from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.message import Words, word_type
 from fedpersona.wire.plan import Plan
@@ -46,7 +47,7 @@ class SecureEngine:
             CohortTooSmall: fewer answer than the plan says.
             DevicesLeft: so many dropped out that the sum cannot be opened.
         """
-        layout = self.model.layout(self.population.catalogue, plan.round_number)
+        layout = round_layout(self.model, self.population.catalogue, plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         asked = self.behaviour.asked(plan, len(self.population)).tolist()
         answering = frozenset(self.behaviour.answering(plan, len(self.population)).tolist())

@@ -18,6 +18,7 @@ from fedpersona.errors import CohortTooSmall, ConfigError
 from fedpersona.simulation.clientapp import ANNOUNCE, ANNOUNCED, invented_people
 from fedpersona.simulation.simulated_device import operator_key, signing_key
 from fedpersona.taste import TasteModel, create
+from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import Shared
 from fedpersona.taste.model_file import pack
 
@@ -109,7 +110,7 @@ def train(grid: Grid, settings: RunSettings) -> Shared:
     keys = announced(grid, settings)
     collector = GridCollector(
         grid,
-        lambda number: model.layout(catalogue, number),
+        lambda plan: round_layout(model, catalogue, plan),
         key=operator_key(settings.seed),
         enrolled=lambda: keys,
         pace=Pace(settings.least, settings.gather_seconds, settings.deadline_seconds),

@@ -20,6 +20,7 @@ from fedpersona.privacy.rounding import device_offsets
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
 from fedpersona.taste import create
+from fedpersona.taste.counters import counted, own_layout, round_layout
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, envelope
@@ -31,13 +32,13 @@ __all__ = ["SimulatedDevice", "addend", "operator_key", "signing_key"]
 
 
 def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays: Plays, *, device: int) -> Update:
-    """Return what one simulated device adds to the sum of a round: personalise, contribute, clip.
+    """Return what one simulated device adds to the sum of a round: personalise, contribute, clip, count.
 
     The caller says how many threads arithmetic may use: one, so that the result does not depend on the machine.
 
     Args:
         model: the taste model of the plan.
-        layout: of this round's updates.
+        layout: of this round's updates, with its counters.
         plan: the round.
         shared: the model that the round starts from.
         plays: the device's history.
@@ -46,8 +47,8 @@ def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays:
     rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
     update = model.contribute(shared, model.personalise(shared, plays), plays, rng)
     if plan.clip is not None:
-        update, _ = clip(update, layout, plan.clip)
-    return update
+        update, _ = clip(update, own_layout(layout), plan.clip)
+    return counted(update, plan, model, shared, plays)
 
 
 def operator_key(seed: int) -> Ed25519PrivateKey:
@@ -107,7 +108,7 @@ class SimulatedDevice:
         model.check(shared, self.catalogue)
         if shared.hash() != plan.shared_hash:
             raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
-        layout = model.layout(self.catalogue, plan.round_number)
+        layout = round_layout(model, self.catalogue, plan)
         message, words = envelope(plan_hash=plan.hash(), layout=layout, ring_bits=plan.ring_bits)
         with threadpool_limits(1):
             update = addend(model, layout, plan, shared, self.plays, device=self.number)

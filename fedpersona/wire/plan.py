@@ -39,6 +39,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "masked": (bool,),
     "neighbours": (int,),
     "threshold": (int,),
+    "metrics": (bool,),
     "federation": (str,),
     "serial": (int,),
     "issued": (int,),
@@ -80,6 +81,8 @@ class Plan:
     """With how many others a device masks, and shares its secrets; all others where these are not more."""
     threshold: int = THRESHOLD
     """How many of that number recover what a device shared."""
+    metrics: bool = False
+    """Whether the sum also counts on how many devices the shared model was tested, and how often it did well."""
     federation: str = ""
     """Which federation the round belongs to; a device answers those it joined only."""
     serial: int = 0

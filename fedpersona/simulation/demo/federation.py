@@ -260,7 +260,7 @@ class Federation:
             self.outcome.killed = number
             device.kill()
             self._story.say(
-                f"{name}'s device was killed in the middle of round {self._cast.drop_out_round} (process {device.pid}). "
+                f"{name}'s device was killed in round {self._cast.drop_out_round}, half-way (process {device.pid}). "
                 "Others have masked with it already; they hold shares of its key, and help to take those masks off."
             )
             self._fleet.order("go", list(self._cast.may_drop_out))
