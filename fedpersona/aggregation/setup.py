@@ -289,15 +289,21 @@ min_count = 50
 # wait_for = 50
 # Share of devices asked above what is wanted, against those that leave.
 over_sampling = 0.2
-# Seconds to wait for enough devices, and for one answer of a device.
+# Seconds to wait for enough devices, for one answer of a device, and for late ones once the sum can do without them.
 gather_seconds = 600
 deadline_seconds = 600
+linger_seconds = 30
 # How often a round is tried before the training is given up.
 attempts = 5
 # Longest update of one device; 0: no longest.
 clip = 64.0
-# Whether only sums can be read.
+# Whether only sums can be read. A device masks with so many neighbours, and so many of them (more than half) can take
+# its masks off where it leaves: docs/secure-aggregation.md says how to choose.
 masked = true
+neighbours = 80
+threshold = 57
+# Whether devices count how well the shared model does on them; only the sum can be read.
+metrics = true
 
 [schedule]
 # "one-shot": learn once; "standing": again and again.

@@ -31,6 +31,7 @@ _LINES: Mapping[str, str] = {
     "over_sampling": r"^over_sampling = .*$",
     "gather_seconds": r"^gather_seconds = \d+$",
     "deadline_seconds": r"^deadline_seconds = \d+$",
+    "linger_seconds": r"^linger_seconds = \d+$",
     "attempts": r"^attempts = \d+$",
 }
 """Lines of a new ``server.toml`` that a demo sets."""
