@@ -2,15 +2,19 @@
 
     python simulations/recipes/secure_parameters.py
 
-Chances are over all devices of one round, as powers of two, by :func:`fedpersona.privacy.secagg.chances`: -41 is
-2^-41, "never" is impossible, "sure" is a bound of 1. Bytes are those of all fields and signatures for a device among
+Chances are over all devices of one round, as powers of two: -41 is 2^-41, "sure" is a bound of 1, "never" is
+impossible. They come from :func:`fedpersona.privacy.secagg.chances` for each number of neighbours that a device may
+have, weighed by how likely it is to have so many: circles overlap, so that it is fewer than k, in a small roster far
+fewer. For an odd number the worse of the two beside it counts. Bytes are those of all fields and signatures for a device among
 1,000 of which none leaves: up without the vector itself, down without the model.
 """
 
 from __future__ import annotations
 
+from math import comb, log2
+
 from fedpersona.privacy.secagg import Parameters, chances
-from fedpersona.privacy.secagg.graph import everyone, neighbours_of
+from fedpersona.privacy.secagg.graph import neighbours_of
 from fedpersona.privacy.secagg.messages import encode_view
 from fedpersona.privacy.secagg.roster import HEAD, Entry, Roster
 from fedpersona.wire.plan import Plan
@@ -19,14 +23,44 @@ COLLUDING, LEAVING = (0.05, 0.1, 0.2, 0.33), (0.05, 0.1, 0.2)
 SIGNATURE, PLAN_HASH, SEALED, SHARE = 64, 64, 80, 32
 
 
-def exponents(size: int, parameters: Parameters) -> list[float]:
-    bad = [chances(size, parameters, colluding=share, leaving=0.0) for share in COLLUDING]
-    gone = [chances(size, parameters, colluding=0.0, leaving=share) for share in LEAVING]
-    return [*(one.alone for one in bad), *(one.split for one in bad), *(one.failed for one in gone)]
+def degrees(size: int, neighbours: int) -> dict[int, float]:
+    """Return how likely each number of neighbours is: what differs among k/2 random pairs of others."""
+    if size - 1 <= neighbours:
+        return {size - 1: 1.0}
+    found = {0: 1.0}
+    for _ in range(neighbours // 2):
+        after: dict[int, float] = {}
+        for degree, chance in found.items():
+            for new in range(3):
+                ways = comb(size - 1 - degree, new) * comb(degree, 2 - new)
+                after[degree + new] = after.get(degree + new, 0.0) + chance * ways / comb(size - 1, 2)
+        found = {degree: chance for degree, chance in after.items() if chance}
+    return found
 
 
-def in_words(exponent: float) -> str:
-    return "never" if exponent == float("-inf") else "sure" if exponent == 0 else f"{exponent:.0f}"
+def exponent(size: int, parameters: Parameters, event: str, share: float) -> float:
+    """Return how likely it is that ``alone``, ``split`` or ``failed`` happens to any device, for a share of them."""
+
+    def of(degree: int) -> float:
+        one = parameters if size - 1 <= parameters.neighbours else Parameters(degree, parameters.needed(degree))
+        return 2 ** float(getattr(chances(size, one, colluding=share, leaving=share), event))
+
+    chance = sum(
+        likely * max(of(degree - degree % 2), of(degree + degree % 2))
+        for degree, likely in degrees(size, parameters.neighbours).items()
+    )
+    return log2(chance) if chance else float("-inf")
+
+
+def cells(size: int, parameters: Parameters) -> list[str]:
+    return [
+        " / ".join(in_words(exponent(size, parameters, event, share)) for share in shares)
+        for event, shares in (("alone", COLLUDING), ("split", COLLUDING), ("failed", LEAVING))
+    ]
+
+
+def in_words(power: float) -> str:
+    return "never" if power == float("-inf") else "sure" if power > -0.5 else f"{power:.0f}"
 
 
 def message_bytes(size: int, parameters: Parameters) -> tuple[int, int]:
@@ -52,21 +86,21 @@ def table(heads: list[str], rows: list[list[object]]) -> None:
 
 
 def main() -> None:
-    events = [f"{what} {share:.0%}" for what in ("alone", "split") for share in COLLUDING]
-    events += [f"failed {share:.0%}" for share in LEAVING]
+    collude = ", ".join(f"{share:.0%}" for share in COLLUDING)
+    events = [f"{event} at {collude}" for event in ("alone", "split")]
+    events.append("failed at " + ", ".join(f"{share:.0%}" for share in LEAVING))
     rows: list[list[object]] = []
     for size in (50, 100, 300, 1000, 10_000):
-        degrees = [len(others) for others in everyone(bytes(32), size, Parameters().neighbours)]
-        rows.append([size, round(sum(degrees) / size), *map(in_words, exponents(size, Parameters()))])
+        mean = sum(degree * likely for degree, likely in degrees(size, Parameters().neighbours).items())
+        rows.append([size, round(mean), *cells(size, Parameters())])
     table(["n", "neighbours", *events], rows)
     rows = []
     for neighbours in (48, 64, 80, 100):
         for share in (0.6, 0.67, 0.71, 0.75):
             parameters = Parameters(neighbours, round(share * neighbours))
-            least = 2 * parameters.threshold - neighbours
-            wanted = [neighbours, parameters.threshold, least, *map(in_words, exponents(1000, parameters))]
-            rows.append([*wanted, *message_bytes(1000, parameters)])
-    table(["k", "t", "2t-k", *events, "bytes up", "bytes down"], rows)
+            up, down = message_bytes(1000, parameters)
+            rows.append([neighbours, parameters.threshold, *cells(1000, parameters), up, down])
+    table(["k", "t", *events, "bytes up", "bytes down"], rows)
 
 
 if __name__ == "__main__":
