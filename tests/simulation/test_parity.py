@@ -29,6 +29,7 @@ from fedpersona.simulation.population import Population
 from fedpersona.simulation.practice import invent_crowd
 from fedpersona.simulation.simulated_device import SimulatedDevice, operator_key, signing_key
 from fedpersona.sources.listen import Listen
+from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import Shared
 from fedpersona.taste.model_file import pack, unpack
 from fedpersona.wire.signed_release import unseal_release
@@ -116,7 +117,7 @@ def grid(deployed: Deployed) -> Collector:
     }
     return GridCollector(
         reached,
-        lambda number: model.layout(people.catalogue, number),
+        lambda plan: round_layout(model, people.catalogue, plan),
         key=operator_key(seed),
         enrolled=lambda: keys,
         pace=Pace(len(people), 1.0, 5.0),
