@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SAMPLE = 0.5  # seconds between two looks at the processes
+STAGES = ("entering", "sharing", "updating", "agreeing", "unmasking")
 ROLES = ("supervisor", "superlink", "superexec", "coordinator", "front", "drivers")
 
 
@@ -104,11 +105,11 @@ def measure(devices: int, processes: int, settings: dict[str, int], seconds: flo
 
 
 def summary(devices: int, rounds: list) -> dict[str, object]:
-    """Return what counts: updates a second of the two exchanges, over the rounds that came through."""
+    """Return what counts: updates a second of the five exchanges, over the rounds that came through."""
     done = [record for record in rounds if record.outcome == "completed"]
     stages = Counter()
     for record in done:
-        stages.update({stage: record.seconds[stage] for stage in ("entering", "updating")})
+        stages.update({stage: record.seconds[stage] for stage in STAGES})
     held = sum(stages.values())
     return {
         "updates a second": round(sum(record.answered for record in done) / held, 2),
@@ -385,9 +386,11 @@ def device(identity, catalogue, stop, counts, lock) -> None:
 
 
 def contribute(link, catalogue, stop) -> None:
-    """Wait for a round, and answer it with a masked zero."""
-    from fedpersona.privacy.masking import MaskKey
+    """Wait for a round, and answer it with a masked zero that counts one device."""
+    from fedpersona.device.secure_round import SecureRound
+    from fedpersona.privacy.fixed_point import FixedPoint
     from fedpersona.taste import create
+    from fedpersona.taste.counters import DEVICES, own_layout, round_layout
     from fedpersona.wire.message import envelope
     from fedpersona.wire.plan import Plan
 
@@ -395,16 +398,16 @@ def contribute(link, catalogue, stop) -> None:
     if offer is None:
         return
     plan = Plan.decode(offer.plan)
-    layout = create(plan.model, dict(plan.settings)).layout(catalogue, plan.round_number)
-    key, digest = MaskKey(), plan.hash()
-    link.enter(digest, key.public)
-    while not stop.wished:
-        neighbours = link.neighbours(digest, 20.0)
-        if neighbours is not None:
-            message, words = envelope(plan_hash=digest, layout=layout, ring_bits=plan.ring_bits)
-            key.mask(words, neighbours, digest.encode())
-            link.send(message)
-            return
+    layout = round_layout(create(plan.model, dict(plan.settings)), catalogue, plan)
+    message, words = envelope(plan_hash=plan.hash(), layout=layout, ring_bits=plan.ring_bits)
+    words[own_layout(layout).size] = int(FixedPoint(layout, plan.cohort, plan.ring_bits).scale(DEVICES))
+    secure = SecureRound(link, plan, stop.check, stop.wait)
+    try:
+        secure.mask(words)
+        link.send(message)
+        secure.finish()
+    finally:
+        secure.erase()
 
 
 # -- what is printed --
