@@ -5,8 +5,8 @@
 Chances are over all devices of one round, as powers of two: -41 is 2^-41, "sure" is a bound of 1, "never" is
 impossible. They come from :func:`fedpersona.privacy.secagg.chances` for each number of neighbours that a device may
 have, weighed by how likely it is to have so many: circles overlap, so that it is fewer than k, in a small roster far
-fewer. For an odd number the worse of the two beside it counts. Bytes are those of all fields and signatures for a device among
-1,000 of which none leaves: up without the vector itself, down without the model.
+fewer. For an odd number the worse of the two beside it counts. Bytes are those of all fields and signatures for a
+device among 1,000 of which none leaves: up without the vector itself, down without the model.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def cells(size: int, parameters: Parameters) -> list[str]:
 
 
 def in_words(power: float) -> str:
-    return "never" if power == float("-inf") else "sure" if power > -0.5 else f"{power:.0f}"
+    if power == float("-inf"):
+        return "never"
+    return "sure" if power > -0.5 else "< -100" if power < -100 else f"{power:.0f}"
 
 
 def message_bytes(size: int, parameters: Parameters) -> tuple[int, int]:
