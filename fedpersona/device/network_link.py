@@ -135,9 +135,12 @@ class NetworkLink:
         if node is None:
             return None
         ask = self._ask if self._waiting_offer() else self._next(node, seconds)
-        if ask is None or "plan" not in ask.parcel.fields:
-            return None
         self._ask = ask
+        if ask is None:
+            return None
+        if "plan" not in ask.parcel.fields:
+            self.refuse("late")
+            return None
         try:
             plan = self._believed(ask)
             shared = self._shared(ask, plan)

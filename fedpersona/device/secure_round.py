@@ -51,9 +51,9 @@ class SecureRound:
             RoundClosed: the server gave the round up, or went on without this device.
         """
         self._may_go_on()
-        self._link.answer("query.enter", self._digest, self._round.advertise())
+        self._answer("query.enter", self._round.advertise())
         shown = self._asked("query.share")
-        self._link.answer("query.share", self._digest, self._round.share(shown["roster"], shown["view"]))
+        self._answer("query.share", self._round.share(shown["roster"], shown["view"]))
         self._round.mask(words, self._asked("train.update")["shares"])
 
     def finish(self) -> None:
@@ -66,15 +66,20 @@ class SecureRound:
         """
         try:
             survivors = self._asked("query.agree")["survivors"]
-            self._link.answer("query.agree", self._digest, self._round.agree(survivors))
+            self._answer("query.agree", self._round.agree(survivors))
             signatures = self._asked("query.unmask")["signatures"]
-            self._link.answer("query.unmask", self._digest, self._round.unmask(signatures))
+            self._answer("query.unmask", self._round.unmask(signatures))
         except RoundClosed:
             return
 
     def erase(self) -> None:
         """Forget every secret of the round."""
         self._round.erase()
+
+    def _answer(self, kind: str, body: bytes) -> None:
+        """Hand an answer over, unless the owner or the app said no while it was computed."""
+        self._may_go_on()
+        self._link.answer(kind, self._digest, body)
 
     def _asked(self, kind: str) -> Mapping[str, bytes]:
         """Wait for a message, looking for a no several times a second, whatever pace the link sets."""

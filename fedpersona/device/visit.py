@@ -94,6 +94,7 @@ def _answer_rounds(
         stop.check()
         if wanting := unmet():
             return answered, ", ".join(wanting)
+        left: int | None = None
         try:
             gate.willing(server)
             offer = _next_offer(server, link, ledger, stop)
@@ -101,6 +102,7 @@ def _answer_rounds(
                 if link.busy:
                     continue
                 return answered, None
+            left = len(ledger.contributions(server))
             gate.contribute(server, link, offer, shelf.catalogue, stop)
         except Stopped:
             raise
@@ -110,7 +112,8 @@ def _answer_rounds(
                 return answered, no
         except Refusal as no:
             link.refuse(_code(no))
-            return answered, no
+            # A no to what a server asks once it has the update, such as shares, does not take the update back.
+            return answered + (left is not None and len(ledger.contributions(server)) > left), no
         else:
             answered += 1
             lost = 0

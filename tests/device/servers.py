@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -12,12 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedpersona.device import starter
 from fedpersona.device.link import Offer, Release
-from fedpersona.privacy.masking import MaskKey
+from fedpersona.errors import PlanRefused
 from fedpersona.simulation.local_federation import LocalFederation
 from fedpersona.simulation.practice import invent_crowd
 from fedpersona.taste import Shared, Subspace
+from fedpersona.wire.parcel import sign_reply
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import seal
+from tests.device.one_server import AGREE, ENTER, UPDATE, Fields, Lie, OneServer
 
 SERVER = "https://taste.example"
 MODEL = Subspace(dim=8, rounds=2)
@@ -48,7 +51,7 @@ def plan(**changes) -> Plan:
             model="subspace",
             round_number=1,
             cohort=200,
-            min_count=100,
+            min_count=8,
             ring_bits=32,
             seed=1,
             run="a run",
@@ -64,7 +67,16 @@ def plan(**changes) -> Plan:
 
 
 class Scripted:
-    """A link to a server that offers what a test tells it to, and keeps what comes in."""
+    """A link to a server that offers what a test tells it to, runs its round with a crowd, and keeps what comes in.
+
+    Args:
+        offered: the round that is open.
+        before: is called before the device learns what it is asked; False keeps it waiting.
+        lies: what is asked instead of what an honest server would, by what is asked.
+        gone: how many of the crowd leave before an exchange.
+        release: the finished model.
+        catalogue: the signed catalogue.
+    """
 
     busy = False
     patience = 0.25
@@ -74,20 +86,33 @@ class Scripted:
         self,
         *,
         offered: Offer | None = None,
-        neighbours: tuple[bytes, ...] | None = None,
-        before_send: Callable[[], None] = lambda: None,
+        before: Callable[[str], bool | None] = lambda kind: None,
+        lies: Mapping[str, Lie] | None = None,
+        gone: Mapping[str, int] | None = None,
         release: Release | None = None,
         catalogue: bytes | None = None,
     ) -> None:
-        self._offered = offered
-        self._neighbours = neighbours or tuple(MaskKey().public for _ in range(8))
-        self._before_send = before_send
+        self._offered = None if offered is None else self.opening(offered)
+        self._before = before
+        self._lies = lies
+        self._gone = gone
         self._release = release
         self._catalogue = catalogue or sealed()
+        self._key = Ed25519PrivateKey.generate()
+        self._plan: Plan | None = None
+        self.round: OneServer | None = None
+        """The last that the device entered."""
+        self.answers: list[tuple[str, bytes]] = []
+        """All that was handed over beside the updates: what it answers, and the body."""
         self.messages: list[bytes] = []
-        self.entered: list[bytes] = []
         self.left = False
         self.refusals: list[str] = []
+
+    def opening(self, offered: Offer) -> Offer:
+        """Open a round, where the offer has a plan that can be read."""
+        with suppress(PlanRefused):
+            self._plan = Plan.decode(offered.plan)
+        return offered
 
     def catalogue(self) -> bytes:
         return self._catalogue
@@ -99,15 +124,32 @@ class Scripted:
         offered, self._offered = self._offered, None
         return offered
 
-    def enter(self, plan_hash: str, public_key: bytes) -> None:
-        self.entered.append(public_key)
+    @property
+    def identity(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
 
-    def neighbours(self, plan_hash: str, seconds: float) -> tuple[bytes, ...] | None:
-        self._before_send()
-        return self._neighbours
+    def question(self, kind: str, plan_hash: str, seconds: float) -> Fields | None:
+        if self._before(kind) is False:
+            time.sleep(seconds)
+            return None
+        assert self.round is not None
+        assert self.round.hash == plan_hash
+        return self.round.asks(kind)
 
-    def send(self, message: bytes) -> None:
+    def answer(self, kind: str, plan_hash: str, body: bytes) -> None:
+        self.answers.append((kind, bytes(body)))
+        if kind == ENTER:
+            assert self._plan is not None
+            self.round = OneServer(self._plan, KEY, lies=self._lies, gone=self._gone)
+            self.round.identity = self.identity
+        assert self.round is not None
+        signature = sign_reply(kind, plan_hash, body, self._key)
+        self.round.takes(kind, b"" if kind == AGREE else bytes(body), signature)
+
+    def send(self, message: bytes | bytearray) -> None:
         self.messages.append(bytes(message))
+        if self.round is not None:
+            self.round.takes(UPDATE, bytes(message), b"")
 
     def refuse(self, code: str) -> None:
         self.refusals.append(code)

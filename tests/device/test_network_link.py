@@ -1,4 +1,6 @@
-import json
+"""A device's way to a server: what it believes, what it refuses, what it tells."""
+
+import hashlib
 import time
 from dataclasses import replace
 
@@ -11,7 +13,6 @@ from fedpersona.device.background import Stop
 from fedpersona.device.https import Answer
 from fedpersona.device.identity import Identity
 from fedpersona.device.network_link import NetworkLink
-from fedpersona.device.node import Ask
 from fedpersona.errors import (
     OtherFederation,
     ParcelRefused,
@@ -23,92 +24,25 @@ from fedpersona.errors import (
     ServerUnreachable,
 )
 from fedpersona.taste.model_file import pack
-from fedpersona.wire.parcel import Parcel, verify_reply
+from fedpersona.wire.parcel import verify_reply
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_plan import seal_plan
 from fedpersona.wire.signed_release import ReleaseNote, seal_release
-from tests.device.servers import MODEL, plan, shared
-
-SERVER = "https://taste.example"
-OPERATOR = Ed25519PrivateKey.generate()
-IDENTITY = replace(
-    Identity(SERVER, "Taste", OPERATOR.public_key().public_bytes_raw()).with_keys(), device=1, node_id=77
+from fedpersona.wire.signed_roster import sign_roster
+from tests.device.network import (
+    IDENTITY,
+    OPERATOR,
+    PACKED,
+    SERVER,
+    Serials,
+    Web,
+    ask,
+    good_plan,
+    invitation,
+    linked,
+    said,
 )
-PACKED = pack(shared(), MODEL.model_dump(mode="json"))
-
-
-def good_plan(**changes) -> Plan:
-    now = int(time.time())
-    return replace(plan(), **{"federation": "Taste", "serial": 5, "issued": now, "expires": now + 600, **changes})
-
-
-class Serials:
-    """What the device remembers of plans and releases."""
-
-    def __init__(self) -> None:
-        self.serial = self.issued = 0
-
-    def accept_serial(self, server: str, serial: int) -> None:
-        if serial <= self.serial:
-            raise PlanReplayed("the server's plan is one of a round that is over")
-        self.serial = serial
-
-    def accept_issue(self, server: str, issued: int) -> None:
-        if issued < self.issued:
-            raise PlanReplayed("the server's model is older")
-        self.issued = issued
-
-
-class Web:
-    """Stands in for the HTTPS of one server."""
-
-    pages: dict[str, Answer]
-
-    def __init__(self, address, authority, stop) -> None:
-        self.asked: list[str] = []
-        self.closed = False
-
-    def get(self, path, *, most, seconds=30.0, etag=None) -> Answer:
-        self.asked.append(path)
-        found = Web.pages.get(path.partition("?")[0], Answer(404, b"{}", {}))
-        if etag is not None and found.headers.get("etag") == etag:
-            return Answer(304, b"", found.headers)
-        return found
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Mailbox:
-    """Stands in for the node: gives the asks that a test put in, keeps the answers."""
-
-    def __init__(self, *asks) -> None:
-        self.asks = list(asks)
-        self.answers: list[tuple[str, dict]] = []
-        self.refusals: list[str] = []
-        self.gone = False
-
-    def beat(self) -> None: ...
-
-    def pull(self):
-        ask = self.asks.pop(0) if self.asks else None
-        if isinstance(ask, Exception):
-            raise ask
-        return ask
-
-    def answer(self, ask, fields) -> None:
-        self.answers.append((ask.parcel.kind, dict(fields)))
-
-    def refuse(self, ask, code) -> None:
-        self.refusals.append(code)
-
-    def leave(self, seconds=1.0, way=None) -> None:
-        self.gone = True
-        self.way = way
-
-
-def said(**changes) -> Answer:
-    return Answer(200, json.dumps({"bell": 1, "busy": True, "spread": 0, "come_back": 5, **changes}).encode(), {})
+from tests.device.servers import shared
 
 
 @pytest.fixture(autouse=True)
@@ -122,39 +56,55 @@ def web(monkeypatch):
     monkeypatch.setattr(network_link, "Https", Web)
 
 
-def ask(kind: str, **fields: bytes) -> Ask:
-    return Ask(Parcel(kind, fields), head=None)
+def question(kind: str, digest: str, *, key=OPERATOR, signed: str | None = None):
+    """Return what a server asks in a round, of the agreed form; nothing more of it is true."""
+    fields = {
+        "query.share": {
+            "roster": bytes(36),
+            "signature": sign_roster(bytes(36), signed or digest, key),
+            "view": bytes(166),
+        },
+        "train.update": {"shares": b"s" * 81},
+        "query.agree": {"survivors": b"\1"},
+        "query.unmask": {"signatures": b"s" * 68},
+    }
+    return ask(kind, plan_hash=digest.encode(), **fields[kind])
 
 
-def invitation(sealed: bytes | None = None, kind: str = "query.enter", **changes) -> Ask:
-    return ask(kind, plan=seal_plan(good_plan(**changes), OPERATOR) if sealed is None else sealed)
+STEPS = {
+    "query.share": ("sealed", b"a" * 832),
+    "train.update": ("update", b"masked"),
+    "query.agree": (None, b"b" * 32),
+    "query.unmask": ("shares", b"c" * 300),
+}
+"""What is asked once a device has entered, which field the answer is in, and the answer."""
 
 
-def linked(*asks, identity=IDENTITY, serials=None, seen=None):
-    link = NetworkLink(identity, serials or Serials(), Stop(), seen)
-    link._node = Mailbox(*asks)
-    return link, link._node
-
-
-def test_a_round_from_the_offer_to_the_update():
-    link, mailbox = linked(
-        invitation(), ask("train.update", plan_hash=good_plan().hash().encode(), neighbours=b"n" * 320)
-    )
+def test_a_round_from_the_offer_to_the_shares_and_each_answer_is_signed_for_its_kind_and_plan():
+    link, mailbox = linked(invitation())
     offer = link.offer(1.0)
     assert Plan.decode(offer.plan).serial == 5
     assert offer.shared.hash() == shared().hash()
     digest = Plan.decode(offer.plan).hash()
-    mailbox.asks = [ask("train.update", plan_hash=digest.encode(), neighbours=b"n" * 320)]
-    link.enter(digest, b"k" * 32)
-    assert link.neighbours(digest, 0.1) == (b"n" * 32,) * 10
-    link.send(bytearray(b"masked"))
-    (kind, entered), (other, updated) = mailbox.answers
-    assert (kind, other) == ("query.enter", "train.update")
     public = IDENTITY.signer.public_key().public_bytes_raw()
-    verify_reply(kind, digest, entered["key"], entered["signature"], public)
-    verify_reply(other, digest, updated["update"], updated["signature"], public)
-    with pytest.raises(ParcelRefused):
-        verify_reply(other, "0" * 64, updated["update"], updated["signature"], public)
+    assert link.identity == public
+    Web.pages["/v1/bell"] = said(bell=9)
+    link.answer("query.enter", digest, b"k" * 64)
+    for kind, (_, body) in STEPS.items():
+        mailbox.asks = [question(kind, digest)]
+        assert link.question(kind, digest, 0.1) == question(kind, digest).parcel.fields
+        if kind == "train.update":
+            link.send(bytearray(body))
+        else:
+            link.answer(kind, digest, body)
+    assert [kind for kind, _ in mailbox.answers] == ["query.enter", *STEPS]
+    for (kind, fields), (name, body) in zip(mailbox.answers, [("keys", b"k" * 64), *STEPS.values()], strict=True):
+        assert fields == ({} if name is None else {name: body}) | {"signature": fields["signature"]}
+        verify_reply(kind, digest, body, fields["signature"], public)
+        for other, plan_hash in ((kind, "0" * 64), ("train.plain", digest)):
+            with pytest.raises(ParcelRefused):
+                verify_reply(other, plan_hash, body, fields["signature"], public)
+    assert mailbox.refusals == []
 
 
 @pytest.mark.parametrize(
@@ -225,36 +175,89 @@ def test_a_message_of_another_form_is_one_refusal_in_the_devices_words():
         link.offer(1.0)
 
 
-def test_a_round_that_is_begun_again_is_offered_next():
+def entered(*asks):
+    """Return a link that has entered a round, its mailbox with what the server asks next, and the round."""
+    Web.pages["/v1/bell"] = said(bell=9)
     link, mailbox = linked(invitation())
     digest = Plan.decode(link.offer(1.0).plan).hash()
-    link.enter(digest, b"k" * 32)
-    mailbox.asks = [invitation(serial=6)]
+    link.answer("query.enter", digest, b"k" * 64)
+    mailbox.asks = list(asks)
+    return link, mailbox, digest
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_round_that_is_begun_again_is_offered_next(kind):
+    link, mailbox, digest = entered(invitation(serial=6))
     with pytest.raises(RoundClosed):
-        link.neighbours(digest, 0.1)
+        link.question(kind, digest, 0.1)
     assert Plan.decode(link.offer(1.0).plan).serial == 6
+    assert mailbox.refusals == []
 
 
-def test_a_roster_of_another_plan_is_answered_late_and_waited_past():
-    link, mailbox = linked(invitation())
-    digest = Plan.decode(link.offer(1.0).plan).hash()
-    link.enter(digest, b"k" * 32)
-    mailbox.asks = [ask("train.update", plan_hash=b"0" * 64, neighbours=b"")]
-    assert link.neighbours(digest, 0.1) is None
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_message_of_another_round_is_answered_late_and_waited_past(kind):
+    link, mailbox, digest = entered(question(kind, "0" * 64))
+    assert link.question(kind, digest, 0.1) is None
     assert mailbox.refusals == ["late"]
-    mailbox.asks = [ask("train.update", plan_hash=digest.encode(), neighbours=b"n" * 31)]
-    with pytest.raises(PlanRefused):
-        link.neighbours(digest, 0.1)
+    mailbox.asks = [question(kind, digest)]
+    assert link.question(kind, digest, 0.1) is not None
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("asked", STEPS)
+def test_a_message_that_is_not_the_next_of_its_round_is_answered_late_and_can_be_answered_in_no_other_way(kind, asked):
+    link, mailbox, digest = entered(question(asked, digest := good_plan().hash()))
+    if kind == asked:
+        assert link.question(kind, digest, 0.1) is not None
+        return
+    assert link.question(kind, digest, 0.1) is None
+    assert mailbox.refusals == ["late"]
+    with pytest.raises(RoundClosed):
+        link.answer(asked, digest, b"x" * 64)
+    with pytest.raises(RoundClosed):
+        link.send(b"x")
+    assert [one for one, _ in mailbox.answers] == ["query.enter"]
+
+
+@pytest.mark.parametrize("asked", STEPS)
+def test_a_message_that_comes_when_no_round_is_open_for_this_device_is_answered_late(asked):
+    link, mailbox = linked(question(asked, "0" * 64))
+    assert link.offer(1.0) is None
+    assert mailbox.refusals == ["late"]
+    with pytest.raises(RoundClosed):
+        link.send(b"x")
+    assert mailbox.answers == []
+
+
+@pytest.mark.parametrize("lie", ["another key", "another plan", "another roster"])
+def test_a_roster_that_the_operator_did_not_close_for_this_plan_is_refused_and_the_server_is_told(lie):
+    digest = good_plan().hash()
+    key = Ed25519PrivateKey.generate() if lie == "another key" else OPERATOR
+    shown = question("query.share", digest, key=key, signed="0" * 64 if lie == "another plan" else None)
+    if lie == "another roster":
+        shown = ask("query.share", **{**shown.parcel.fields, "roster": b"\1" + bytes(35)})
+    link, mailbox, digest = entered(shown)
+    with pytest.raises(PlanForged, match="roster is not signed by the operator"):
+        link.question("query.share", digest, 0.1)
+    assert mailbox.refusals == ["plan"]
+    with pytest.raises(RoundClosed):
+        link.answer("query.share", digest, b"x" * 64)
 
 
 def test_a_device_that_waits_for_a_round_that_was_given_up_stops_waiting():
-    link, _ = linked(invitation())
-    digest = Plan.decode(link.offer(1.0).plan).hash()
-    link.enter(digest, b"k" * 32)
+    link, _, digest = entered()
     Web.pages["/v1/bell"] = said(bell=2, busy=False)
-    assert link.neighbours(digest, 0.1) is None  # one look at what is there
+    assert link.question("query.share", digest, 0.1) is None  # one look at what is there
     with pytest.raises(RoundClosed, match="gave the round up"):
-        link.neighbours(digest, 0.1)
+        link.question("query.share", digest, 0.1)
+
+
+def test_a_device_waits_no_longer_than_the_plan_says(monkeypatch):
+    link, _, digest = entered()
+    later = time.time() + 600 + 301
+    monkeypatch.setattr(network_link.time, "time", lambda: later)
+    with pytest.raises(RoundClosed, match="before the round's end"):
+        link.question("query.share", digest, 0.1)
 
 
 def test_messages_are_looked_for_when_the_bell_rang_and_not_before():
@@ -296,8 +299,6 @@ def test_what_was_fetched_before_is_not_fetched_again():
 
 def test_the_promoted_model_comes_also_to_a_device_that_is_not_enrolled():
     public = Identity(SERVER, "Taste", IDENTITY.operator)
-    import hashlib
-
     note = ReleaseNote("Taste", 3, 1000, 40, 2, hashlib.sha256(PACKED).hexdigest())
     Web.pages["/v1/release"] = Answer(200, seal_release(note, PACKED, OPERATOR), {})
     link = NetworkLink(public, Serials(), Stop())
@@ -309,8 +310,6 @@ def test_the_promoted_model_comes_also_to_a_device_that_is_not_enrolled():
 
 @pytest.mark.parametrize("change", ["key", "federation", "older", "cut"])
 def test_a_promoted_model_that_is_not_the_operators_newest_is_refused(change):
-    import hashlib
-
     note = ReleaseNote("Taste", 3, 1000, 40, 2, hashlib.sha256(PACKED).hexdigest())
     key = Ed25519PrivateKey.generate() if change == "key" else OPERATOR
     note = replace(note, federation="Another") if change == "federation" else note
