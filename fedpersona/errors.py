@@ -363,7 +363,7 @@ class DevicesLeft(RoundFailed):
         super().__init__(
             f"round {round_number}: too many devices left after the roster was closed: the masks of {lost} of {of} "
             "devices cannot be taken off, so nothing can be read, and nothing was released. "
-            "The round is begun again, with new keys."
+            "The next attempt takes new keys."
         )
         self.lost = lost
 
@@ -374,7 +374,7 @@ class SumSpoilt(RoundFailed):
     def __init__(self, round_number: int, why: str) -> None:
         super().__init__(
             f"round {round_number}: {why}; the sum is not believed, and nothing was released. "
-            "The round is begun again, with new keys."
+            "The next attempt takes new keys."
         )
 
 

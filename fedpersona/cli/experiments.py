@@ -135,6 +135,9 @@ def simulate(
     evaluate_people: Annotated[int, _group("Figures", min=1, help="Most people to take figures over.")] = 20_000,
     ceiling: Annotated[bool, _group("Figures", help="Fit models that see all histories, to compare with.")] = True,
     engine: Annotated[str, _group("Engine", help="cohort (fast) or device (the readable reference).")] = "cohort",
+    secure: Annotated[
+        bool, _group("Engine", help="Let each device mask, and open sums only; up to 300 devices a round.")
+    ] = False,
     ring_bits: Annotated[
         int | None, _group("Engine", help="Bits of a number in a sum, 32 or 64; by default the fewest that fit.")
     ] = None,
@@ -172,6 +175,7 @@ def simulate(
             ring_bits=ring_bits,
             behaviour={"dropout": dropout, "available": available, "daily_swing": daily_swing},
             engine=engine,
+            secure=secure,
             recency=_word_or_number("recency", recency, ("auto", "off"), math.inf),
             discount=_word_or_number("discount", discount, ("auto",), 1.0),
             evaluate_people=evaluate_people,

@@ -39,6 +39,8 @@ class RunConfig(_Frozen):
     ring_bits: Literal[32, 64] | None = None
     behaviour: Behaviour = Behaviour()
     engine: str = "cohort"
+    secure: bool = False
+    """Whether devices run secure aggregation, where a round has few enough of them; it changes no bit of the model."""
     recency: Literal["auto", "off"] | Annotated[float, Field(ge=1e-3)] = "auto"
     """Half-life of plays in the device's query, in items; ``auto`` chooses on validation items."""
     discount: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"

@@ -10,6 +10,7 @@ from fedpersona.simulation.engine import make_engine
 from fedpersona.simulation.narration import Narrator
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.record import RunConfig
+from fedpersona.simulation.secure_engine import MOST_DEVICES, SecureEngine
 from fedpersona.taste import Shared, TasteModel
 
 __all__ = ["Training", "train"]
@@ -43,6 +44,7 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
     Raises:
         ConfigError: the cohort or the minimum does not fit the population.
         CohortTooSmall: too few devices answered a round.
+        DevicesLeft: under secure aggregation, so many dropped out that a sum could not be opened.
     """
     people = len(population)
     if config.cohort is not None and config.cohort > people:
@@ -53,10 +55,15 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
         raise ConfigError(
             f"min_count asks for {min_count:,} devices, the cohort has {cohort:,}: lower one or raise the other"
         )
+    secure = config.secure and cohort <= MOST_DEVICES
+    if config.secure:
+        narrator.note(_how_secure(cohort))
     coordinator = Coordinator(
         model,
         population.catalogue,
-        make_engine(
+        SecureEngine(model, population, config.behaviour, narrator.progress)
+        if secure
+        else make_engine(
             config.engine,
             model,
             population,
@@ -68,6 +75,7 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
         min_count=min_count,
         seed=config.seed,
         ring_bits=config.ring_bits,
+        masked=secure,
     )
     planned = model.planned_rounds(population.catalogue)
     every = -(-planned // _CURVE_POINTS)
@@ -81,3 +89,12 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
         if number % every == 0 or number == planned:
             models[number] = coordinator.shared
     return Training(reports, models)
+
+
+def _how_secure(cohort: int) -> str:
+    if cohort <= MOST_DEVICES:
+        return f"{cohort:,} devices run secure aggregation: every update is masked, and only the sums are opened"
+    return (
+        f"of more than {MOST_DEVICES:,} devices a round, as here, not each runs secure aggregation: "
+        "the sum is taken that it would give, to the bit"
+    )
