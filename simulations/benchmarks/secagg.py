@@ -43,7 +43,24 @@ from fedpersona.wire.plan import Plan
 
 MILLION = 1_000_000
 SIGNATURE = 64
-PLAN = Plan("subspace", 3, 1000, 50, 32, 0, "benchmark", "c" * 64, "5" * 64, (("dim", 32),), 64.0, masked=True)
+PLAN = Plan(
+    "subspace",
+    3,
+    1000,
+    50,
+    32,
+    0,
+    "training 12",
+    "c" * 64,
+    "5" * 64,
+    (("dim", 32), ("rounds", 4)),
+    64.0,
+    masked=True,
+    federation="A federation with a name",
+    serial=1234,
+    issued=1_800_000_000,
+    expires=1_800_003_600,
+)
 HASH = PLAN.hash()
 NAMED = len(HASH)
 """Bytes by which every question after the first names its plan."""
@@ -335,9 +352,9 @@ def measure_server(machine: Machine, sizes: list[int], numbers: int, small: int)
     )
     print(f"\n(d) bytes a device, {numbers:,} numbers, {sizes[-1]:,} devices {'measured':>27} {'limit':>13}")
     row("the plain fixed-point vector", f"{plain:,}")
-    row("up", f"{up:,.0f}", f"{1.1 * plain:,.0f}", f"{up / plain:.3f} of the vector; {up / numbers:.2f} a number")
+    row("up", f"{up:,.0f}", f"{1.1 * plain:,.0f}", f"{up / plain:.4f} of the vector; {up / numbers:.2f} a number")
     row("down, without the model", f"{down:,.0f}")
-    row("up and down", f"{up + down:,.0f}", f"{1.1 * plain:,.0f}", f"{(up + down) / plain:.3f} of the vector")
+    row("up and down", f"{up + down:,.0f}", f"{1.1 * plain:,.0f}", f"{(up + down) / plain:.4f} of the vector")
 
 
 def say_total(machine: Machine, one: Attempt, size: int, numbers: int, parameters: Parameters, share: float) -> None:
