@@ -19,6 +19,7 @@ from fedpersona.aggregation.certificates import signing_key
 from fedpersona.aggregation.config import ServerConfig
 from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.aggregation.database import Database
+from fedpersona.aggregation.erasure import erase_messages
 from fedpersona.aggregation.grid_collector import GridCollector, Pace
 from fedpersona.aggregation.journal import Journal
 from fedpersona.aggregation.logs import JsonLog
@@ -28,7 +29,7 @@ from fedpersona.aggregation.serials import Serials
 from fedpersona.aggregation.state_lock import COORDINATOR, held
 from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed, SumSpoilt
+from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed, ServerError, SumSpoilt
 from fedpersona.flower.unreadable import guard_replies
 from fedpersona.taste.counters import round_layout
 from fedpersona.wire.plan import Plan
@@ -123,6 +124,7 @@ class Coordination:
         model = self.config.model.create()
         training = self._current(model, catalogue)
         collector = self._collector(grid, model, catalogue, training)
+        self._erase(collector)  # of a coordinator that was killed
         coordinator = self._coordinator(collector, model, catalogue, training)
         planned = model.planned_rounds(catalogue)
         while coordinator.shared.round_number < planned:
@@ -254,12 +256,25 @@ class Coordination:
         self.journal.phase(attempt.record, stage)
 
     def _ended(self, collector: GridCollector, training: Training, outcome: str) -> None:
+        self._erase(collector)
         attempt, counts = self._attempt, collector.tally.counts()
         if self._log is not None:
             told = {"training": training.id, "round": attempt.round_number, "attempt": attempt.number}
             self._log.info("round.ended", outcome=outcome, serial=attempt.serial, **told, **counts)
         if attempt.record is not None:
             self.journal.end(attempt.record, outcome, **counts)
+
+    def _erase(self, collector: GridCollector) -> None:
+        """Let nothing that devices sent outlive the attempt; where that fails, the next one tries it again."""
+        try:
+            late = erase_messages(self.config.superlink().database)
+        except ServerError as error:
+            if self._log is not None:
+                self._log.error("erasure.failed", words=str(error))
+            return
+        if late is not None:
+            collector.tally.late += late
+            collector.forget_late()
 
     # -- the end --
 

@@ -141,6 +141,10 @@ class Exchanges:
         now = time.monotonic()
         self._left_over = {name: until for name, until in self._left_over.items() if until > now}
 
+    def forget_late(self) -> None:
+        """Look for no late answers any more."""
+        self._left_over.clear()
+
     def _look(self, questions: Questions, waiting: dict[str, int], take: Take, enough: Callable[[], bool]) -> bool:
         """Look once for what has arrived; tell whether anything has."""
         arrived = False

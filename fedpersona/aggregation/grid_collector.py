@@ -120,6 +120,10 @@ class GridCollector:
         finally:
             self._spoilers.blame(secure.entered, secure.failed)
 
+    def forget_late(self) -> None:
+        """Look for no late answers any more: their questions were deleted."""
+        self._exchanges.forget_late()
+
     def _stage(self, name: str) -> AbstractContextManager[None]:
         self._told(name)
         return self.tally.stage(name)

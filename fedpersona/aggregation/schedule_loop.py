@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from fedpersona.aggregation import scheduling
 from fedpersona.aggregation.database import Database
+from fedpersona.aggregation.erasure import erase_messages
 from fedpersona.aggregation.reconcile import Nodes, reconcile
 from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.state_lock import COORDINATOR, is_held
 from fedpersona.aggregation.superlink import RunState
 from fedpersona.aggregation.trainings import Trainings
-from fedpersona.errors import FedpersonaError
+from fedpersona.errors import FedpersonaError, ServerError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -144,12 +145,20 @@ class ScheduleLoop:
         self._log.info("run.started", run=self._run, devices=devices.enrolled, goes_on=history.running)
         return _LOOK
 
+    def _erase(self) -> None:
+        """Delete what devices sent to a coordinator that did not end as it should; the next one tries it again."""
+        try:
+            erase_messages(self._config.superlink().database)
+        except ServerError as error:
+            self._log.error("erasure.failed", words=str(error))
+
     def _over(self, run: int, state: RunState | None) -> None:
         self._run = None
         if state is not None and state.outcome == "completed":
             self._failures, self._failed_at, self._reached = 0, None, None
             self._log.info("run.completed", run=run)
             return
+        self._erase()
         training = self._trainings.current()
         reached = None if training is None else (training.id, training.round_number)
         self._failures = 1 if reached != self._reached else self._failures + 1

@@ -19,6 +19,7 @@ from fedpersona.aggregation.certificates import authority_der, operator_public
 from fedpersona.aggregation.child import Child, end_all
 from fedpersona.aggregation.config import Endpoint, ServerConfig
 from fedpersona.aggregation.database import Database
+from fedpersona.aggregation.erasure import erase_messages
 from fedpersona.aggregation.logs import JsonLog
 from fedpersona.aggregation.ports import answers, check_free
 from fedpersona.aggregation.schedule_loop import ScheduleLoop
@@ -148,6 +149,8 @@ def serve(config: ServerConfig, on_ready: Callable[[], None] = lambda: None) -> 
         for endpoint in (config.server.listen_at, config.server.ops_at, link_at):
             check_free(endpoint)
         superlink.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        erase_messages(superlink.database)  # a kill may have left some
+        stack.callback(erase_messages, superlink.database)
         database = stack.enter_context(Database.open(config.database))
         journal = JsonLog(config.logs, "supervisor")
         stack.callback(journal.close)

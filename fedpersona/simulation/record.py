@@ -80,6 +80,8 @@ class RoundFigures(_Frozen):
     ring_bits: int
     seconds_collecting: float
     seconds_applying: float
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """What devices counted of the model that the round started from; empty where they were not asked."""
     val_ndcg: float | None = None
     """NDCG@10 on validation items with the serving that was chosen in the end; None where it was left out."""
     test_ndcg: float | None = None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedpersona import Policy
 from fedpersona.device import network_link, starter
 from fedpersona.device.background import Stop
 from fedpersona.device.conditions import Conditions
@@ -18,33 +19,32 @@ from fedpersona.device.https import Answer
 from fedpersona.device.membership import Membership
 from fedpersona.device.visit import Visited, visit
 from fedpersona.errors import DataError, ParcelRefused, PlanRefused, ServerUnreachable, ServerUntrusted, Stopped
-from fedpersona.privacy.masking import MaskKey
 from fedpersona.taste.model_file import pack
-from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import seal
 from fedpersona.wire.signed_plan import seal_plan
 from fedpersona.wire.signed_release import ReleaseNote, seal_release
-from tests.device.servers import MODEL, shared, spoilt
-from tests.device.test_network_link import (
+from tests.device.network import (
     OPERATOR,
     PACKED,
     SERVER,
+    Rounds,
     Web,
     ask,
     good_plan,
+    in_rounds,
     invitation,
     linked,
     said,
 )
-
-NEIGHBOURS = tuple(MaskKey().public for _ in range(8))
+from tests.device.one_server import STEPS
+from tests.device.servers import MODEL, shared, spoilt
 
 
 @pytest.fixture(autouse=True)
 def web(monkeypatch):
     Web.pages = {
         "/v1/status": said(),
-        "/v1/bell": said(bell=2, busy=False),
+        "/v1/bell": said(bell=9, busy=False),
         "/v1/catalogue": Answer(200, seal(starter.catalogue(), issued=int(time.time()), key=OPERATOR), {"etag": "a"}),
         f"/v1/models/{shared().hash()}": Answer(200, PACKED, {}),
     }
@@ -55,6 +55,7 @@ def web(monkeypatch):
 @pytest.fixture
 def willing(device):
     device.consent.grant("share_update", server=SERVER)
+    device.policy = Policy(least_cohort=8)
     return device
 
 
@@ -107,7 +108,12 @@ WRONG = {
     "no clip": lambda: invitation(clip=None),
     "a long clip": lambda: invitation(clip=1e30),
     "a cohort of one": lambda: invitation(min_count=1),
-    "a cohort that overflows": lambda: invitation(cohort=2**40, min_count=100),
+    "few neighbours": lambda: invitation(neighbours=38, threshold=38),
+    "a low threshold": lambda: invitation(threshold=47),
+    "no neighbours": lambda: invitation(neighbours=0, threshold=0),
+    "an odd number of neighbours": lambda: invitation(neighbours=81),
+    "a threshold above all": lambda: invitation(threshold=81),
+    "a cohort that overflows": lambda: invitation(cohort=2**40),
     "an epsilon": lambda: invitation(epsilon=0.1),
     "another model": lambda: invitation(model="a program"),
     "an unknown setting": lambda: invitation(**_settings(eval="print(1)")),
@@ -132,6 +138,7 @@ def test_a_wrong_plan_is_refused_told_and_written_down_once_and_nothing_leaves(n
     assert told.removeprefix("not contributed: ") in entry
     assert mailbox.answers == []
     owners = {"unmasked", "no clip", "a long clip", "a cohort of one", "an epsilon"}
+    owners |= {"few neighbours", "a low threshold", "no neighbours"}
     if name == "a message of no agreed form":
         assert mailbox.refusals == []  # the node itself has said "form"
     else:
@@ -159,64 +166,12 @@ def test_a_model_that_is_not_served_is_a_server_that_cannot_be_reached_and_nothi
     assert mailbox.answers == []
 
 
-def entered(*keys: bytes, **changes):
-    """Return a link whose server closes the roster with these keys once the device has entered."""
-    plan = good_plan(**changes)
-    link, mailbox = linked(ask("query.enter", plan=seal_plan(plan, OPERATOR)))
-    answer = mailbox.answer
-
-    def answered(question, fields):
-        answer(question, fields)
-        if question.parcel.kind == "query.enter":
-            mailbox.asks.append(ask("train.update", plan_hash=plan.hash().encode(), neighbours=b"".join(keys)))
-
-    mailbox.answer = answered
-    return link, mailbox
-
-
 def test_an_honest_server_gets_a_masked_update_so_that_these_tests_can_fail(willing):
-    link, mailbox = entered(*NEIGHBOURS)
-    assert visited(willing, link) == "contributed to 1 round"
-    assert [kind for kind, _ in mailbox.answers] == ["query.enter", "train.update"]
-    assert noes(willing) == []
-
-
-ROSTERS = {
-    "two the same": (*NEIGHBOURS[:7], NEIGHBOURS[0]),
-    "seven": NEIGHBOURS[:7],
-    "nobody": (),
-    "no key": (*NEIGHBOURS[:7], bytes(32)),
-    "one of low order": (*NEIGHBOURS[:7], b"\1" + bytes(31)),
-    "half a key": (*NEIGHBOURS, b"x" * 16),
-}
-
-
-@pytest.mark.parametrize("name", ROSTERS)
-def test_a_roster_that_would_undo_the_masks_gets_no_update(name, willing):
-    link, mailbox = entered(*ROSTERS[name])
-    assert visited(willing, link).startswith("not contributed: ")
-    assert [kind for kind, _ in mailbox.answers] == ["query.enter"]
-    assert len(noes(willing)) == 1
-    assert len(mailbox.refusals) == 1
-
-
-def test_the_devices_own_key_in_the_roster_gets_no_update(willing):
-    link, mailbox = entered()
-    answer = type(mailbox).answer
-
-    def answered(question, fields):
-        answer(mailbox, question, fields)
-        if question.parcel.kind == "query.enter":
-            keys = b"".join((*NEIGHBOURS[:7], fields["key"]))
-            digest = Plan.decode(link_plan).hash().encode()
-            mailbox.asks.append(ask("train.update", plan_hash=digest, neighbours=keys))
-
-    plan = good_plan()
-    link_plan = plan.encode()
-    mailbox.asks = [ask("query.enter", plan=seal_plan(plan, OPERATOR))]
-    mailbox.answer = answered
-    assert "twice" in visited(willing, link)
-    assert [kind for kind, _ in mailbox.answers] == ["query.enter"]
+    rounds = Rounds()
+    assert visited(willing, in_rounds(rounds)) == "contributed to 1 round"
+    assert rounds.kinds == list(STEPS)
+    assert rounds.round.opened().any()
+    assert rounds.refusals == noes(willing) == []
 
 
 def test_a_flood_of_replayed_plans_ends_the_visit_after_three(willing):
@@ -254,8 +209,7 @@ def test_a_server_whose_every_plan_is_refused_is_visited_less_and_less_whatever_
 def test_a_catalogue_that_changes_in_the_middle_of_a_run_ends_the_contribution_and_the_next_visit_takes_it(willing):
     link, _ = linked(invitation(catalogue="f" * 64))
     assert "another version of the catalogue" in visited(willing, link)
-    link, _ = entered(*NEIGHBOURS)
-    assert visited(willing, link) == "contributed to 1 round"
+    assert visited(willing, in_rounds(Rounds())) == "contributed to 1 round"
 
 
 CATALOGUES = {
@@ -325,13 +279,13 @@ def test_a_server_that_is_not_the_one_or_sends_elsewhere_is_a_failed_visit_and_n
 def test_the_app_can_stop_in_under_a_second_whatever_the_server_does(where, willing):
     stop = Stop()
     Web.pages["/v1/bell"] = said(bell=10**6)
-    link, mailbox = entered(*NEIGHBOURS) if where == "bell" else linked(invitation())
+    link, mailbox = linked(invitation())
     link._stop = stop
     if where == "bell":  # it never rings and is never busy with anything
         mailbox.asks = []
         Web.pages["/v1/bell"] = said(bell=1)
     elif where == "flood":
-        mailbox.pull = lambda: ask("train.update", plan_hash=b"0" * 64, neighbours=b"")
+        mailbox.pull = lambda: ask("train.update", plan_hash=b"0" * 64, shares=b"s" * 81)
     timer = threading.Timer(0.3, stop.set)
     began = time.monotonic()
     timer.start()

@@ -151,7 +151,13 @@ class Round:
 
     def run(self, gone: Mapping[str, Collection[int]] | None = None, *, until: str = "open") -> Words | None:
         """Go through the exchanges; devices in ``gone`` leave before they answer in one."""
-        for exchange in EXCHANGES:
+        return self.run_from(EXCHANGES[0], gone, until=until)
+
+    def run_from(
+        self, first: str, gone: Mapping[str, Collection[int]] | None = None, *, until: str = "open"
+    ) -> Words | None:
+        """Go on with an exchange."""
+        for exchange in EXCHANGES[EXCHANGES.index(first) :]:
             getattr(self, exchange)((gone or {}).get(exchange, ()))
             if exchange == until:
                 return None

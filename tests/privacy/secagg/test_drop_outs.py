@@ -25,13 +25,6 @@ exchanges = pytest.mark.parametrize("exchange", EXCHANGES)
 BEFORE = dict(zip(EXCHANGES[1:], EXCHANGES, strict=False))
 
 
-def onward(round_: Round, exchange: str, gone: set[int]) -> np.ndarray:
-    """Go on from an exchange, in which some leave, to the end."""
-    for following in EXCHANGES[EXCHANGES.index(exchange) :]:
-        getattr(round_, following)(gone if following == exchange else ())
-    return round_.server.open()
-
-
 def begun(exchange: str, graph=COMPLETE, words: int = WORDS) -> Round:
     """A round that an exchange is about to begin in."""
     return Round(*graph, words=words) if exchange == "enter" else after(BEFORE[exchange], graph, words)
@@ -58,7 +51,7 @@ def reveals_nothing(round_: Round) -> bool:
 @pytest.mark.parametrize("count", [0, 1])
 def test_the_sum_is_exact_where_nobody_leaves_or_one(exchange, count):
     round_ = begun(exchange)
-    assert np.array_equal(onward(round_, exchange, set(range(3, 3 + count))), round_.truth())
+    assert np.array_equal(round_.run_from(exchange, {exchange: set(range(3, 3 + count))}), round_.truth())
     assert round_.server.count == SIZE - count * (exchange in ("enter", "share", "train"))
     assert round_.nobody_gave_both()
     assert not round_.server.faulty
@@ -70,7 +63,7 @@ def test_the_sum_is_exact_where_nobody_leaves_or_one(exchange, count):
 def test_the_sum_is_exact_down_to_t_neighbours_of_everybody(exchange, alive):
     """Of k = 8; whoever stays has one neighbour fewer than there are."""
     round_ = begun(exchange)
-    assert np.array_equal(onward(round_, exchange, set(range(alive + 1, SIZE))), round_.truth())
+    assert np.array_equal(round_.run_from(exchange, {exchange: set(range(alive + 1, SIZE))}), round_.truth())
     assert round_.server.count == (SIZE if exchange in ("agree", "unmask") else alive + 1)
     assert round_.nobody_gave_both()
 
@@ -82,7 +75,7 @@ def test_the_sum_is_exact_down_to_t_neighbours_of_everybody(exchange, alive):
 def test_with_fewer_than_t_neighbours_the_round_fails_by_name_reveals_nothing_and_the_next_begins(exchange, failure):
     round_ = begun(exchange)
     with pytest.raises(failure, match="round 1:"):
-        onward(round_, exchange, set(range(T, SIZE)))  # leaves t devices, with t - 1 neighbours each
+        round_.run_from(exchange, {exchange: range(T, SIZE)})  # leaves t devices, with t - 1 neighbours each
     assert not round_.sent if exchange == "share" else reveals_nothing(round_)
     assert round_.nobody_gave_both()
     assert not round_.server.faulty
@@ -94,7 +87,7 @@ def test_a_device_that_entered_and_never_shared_costs_nothing_however_many_they_
     """t is of the neighbours in the roster; of those that enter no more than the least number is needed."""
     for entered in range(3, SIZE):
         round_ = begun("enter", words=8)
-        assert np.array_equal(onward(round_, "enter", set(range(entered, SIZE))), round_.truth())
+        assert np.array_equal(round_.run_from("enter", {"enter": set(range(entered, SIZE))}), round_.truth())
         assert round_.server.count == entered
 
 
@@ -142,9 +135,9 @@ def test_what_counts_are_the_neighbours_of_each_device(exchange, beyond):
     victim, gone = thinned(round_, beyond)
     if beyond < 0 and exchange != "share":
         with pytest.raises(DevicesLeft, match="the masks of 1 of"):
-            onward(round_, exchange, gone)
+            round_.run_from(exchange, {exchange: gone})
     else:
-        assert np.array_equal(onward(round_, exchange, gone), round_.truth())
+        assert np.array_equal(round_.run_from(exchange, {exchange: gone}), round_.truth())
         # A device whose shares too few hold is not asked for a vector.
         assert (victim in round_.summed) == (beyond >= 0)
     assert round_.nobody_gave_both()
