@@ -8,7 +8,9 @@ import pytest
 
 from fedpersona.device import conditions
 from fedpersona.device.device import Device
+from fedpersona.device.policy import Policy
 from fedpersona.device.store import Store
+from tests.device.erasure import Drawn
 from tests.device.invented import listens
 
 
@@ -42,3 +44,21 @@ def store(tmp_path) -> Iterator[Store]:
     opened = Store(tmp_path / "vault.db", bytes(32))
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def veteran(tmp_path_factory) -> Iterator[Device]:
+    """One device for all tests of a module: it takes part in small rounds, as many as there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+        patch.setenv("FEDPERSONA_PASSPHRASE", "of an invented person")
+        with Device.open(tmp_path_factory.mktemp("veteran") / "device") as opened:
+            opened.vault.add(listens())
+            opened.policy = Policy(least_cohort=8, least_neighbours=4, most_rounds_a_day=10_000)
+            yield opened
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> Drawn:
+    """What devices draw for their rounds from now on."""
+    return Drawn(monkeypatch)

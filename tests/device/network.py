@@ -9,15 +9,20 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedpersona.device import starter
 from fedpersona.device.background import Stop
+from fedpersona.device.device import Device
+from fedpersona.device.gate import Gate
 from fedpersona.device.https import Answer
 from fedpersona.device.identity import Identity
 from fedpersona.device.network_link import NetworkLink
 from fedpersona.device.node import Ask
+from fedpersona.device.visit import Visited, visit
 from fedpersona.errors import PlanReplayed
 from fedpersona.taste.model_file import pack
 from fedpersona.wire.parcel import ASKS, BODIES, REPLIES, Parcel, checked, verify_reply
 from fedpersona.wire.plan import Plan
+from fedpersona.wire.signed_catalogue import seal
 from fedpersona.wire.signed_plan import seal_plan, unseal_plan
 from tests.device.one_server import AGREE, STEPS, Fields, Lie, OneServer
 from tests.device.servers import MODEL, plan, shared
@@ -185,6 +190,40 @@ class Rounds(Mailbox):
 def ask_of(kind: str, fields: Fields) -> Ask:
     """Return a question that has the form that was agreed: the node gives out no other."""
     return Ask(checked(kind, fields, ASKS), head=None)
+
+
+def pages() -> dict[str, Answer]:
+    """Return what an honest server publishes that has no model yet, and rings its bell for every message."""
+    return {
+        "/v1/status": said(),
+        "/v1/bell": said(bell=99, busy=False),
+        "/v1/catalogue": Answer(200, seal(starter.catalogue(), issued=int(time.time()), key=OPERATOR), {"etag": "a"}),
+        f"/v1/models/{shared().hash()}": Answer(200, PACKED, {}),
+    }
+
+
+def visited(device: Device, link: NetworkLink, stop: Stop | None = None) -> str:
+    """Let a device visit the server, and return what came of it."""
+    return seen(device, link, stop).words
+
+
+def seen(device: Device, link: NetworkLink, stop: Stop | None = None) -> Visited:
+    """Let a device visit the server."""
+    gate = Gate(device.vault, device.consent, lambda: device.policy, device.ledger, device.clock)
+    return visit(
+        SERVER,
+        link,
+        gate=gate,
+        shelf=device.shelf,
+        ledger=device.ledger,
+        stop=stop or Stop(),
+        key=OPERATOR.public_key().public_bytes_raw(),
+    )
+
+
+def noes(device: Device) -> list[str]:
+    """Return every no that is in the ledger."""
+    return [str(entry) for entry in device.ledger.tail(1000) if entry.kind == "refused"]
 
 
 def in_rounds(rounds: Rounds, *, identity=IDENTITY, serials=None) -> NetworkLink:

@@ -14,10 +14,9 @@ from fedpersona import Policy
 from fedpersona.device import network_link, starter
 from fedpersona.device.background import Stop
 from fedpersona.device.conditions import Conditions
-from fedpersona.device.gate import Gate
 from fedpersona.device.https import Answer
 from fedpersona.device.membership import Membership
-from fedpersona.device.visit import Visited, visit
+from fedpersona.device.visit import Visited
 from fedpersona.errors import DataError, ParcelRefused, PlanRefused, ServerUnreachable, ServerUntrusted, Stopped
 from fedpersona.taste.model_file import pack
 from fedpersona.wire.signed_catalogue import seal
@@ -25,7 +24,6 @@ from fedpersona.wire.signed_plan import seal_plan
 from fedpersona.wire.signed_release import ReleaseNote, seal_release
 from tests.device.network import (
     OPERATOR,
-    PACKED,
     SERVER,
     Rounds,
     Web,
@@ -34,7 +32,11 @@ from tests.device.network import (
     in_rounds,
     invitation,
     linked,
+    noes,
+    pages,
     said,
+    seen,
+    visited,
 )
 from tests.device.one_server import STEPS
 from tests.device.servers import MODEL, shared, spoilt
@@ -42,12 +44,7 @@ from tests.device.servers import MODEL, shared, spoilt
 
 @pytest.fixture(autouse=True)
 def web(monkeypatch):
-    Web.pages = {
-        "/v1/status": said(),
-        "/v1/bell": said(bell=9, busy=False),
-        "/v1/catalogue": Answer(200, seal(starter.catalogue(), issued=int(time.time()), key=OPERATOR), {"etag": "a"}),
-        f"/v1/models/{shared().hash()}": Answer(200, PACKED, {}),
-    }
+    Web.pages = pages()
     monkeypatch.setattr(network_link, "Https", Web)
     monkeypatch.setattr("fedpersona.device.visit._FIRST_MODEL", 0.0)  # none will come
 
@@ -57,27 +54,6 @@ def willing(device):
     device.consent.grant("share_update", server=SERVER)
     device.policy = Policy(least_cohort=8)
     return device
-
-
-def visited(device, link, stop: Stop | None = None) -> str:
-    return seen(device, link, stop).words
-
-
-def seen(device, link, stop: Stop | None = None) -> Visited:
-    gate = Gate(device.vault, device.consent, lambda: device.policy, device.ledger, device.clock)
-    return visit(
-        SERVER,
-        link,
-        gate=gate,
-        shelf=device.shelf,
-        ledger=device.ledger,
-        stop=stop or Stop(),
-        key=OPERATOR.public_key().public_bytes_raw(),
-    )
-
-
-def noes(device) -> list[str]:
-    return [str(entry) for entry in device.ledger.tail(100) if entry.kind == "refused"]
 
 
 def of_model(changed) -> dict:
