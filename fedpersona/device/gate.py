@@ -68,6 +68,8 @@ class _Queued:
     """The message's own words: what changes them changes it."""
     norm: float
     """Length of the update after clipping, without its counters."""
+    tested: bool
+    """Whether it counts how well the shared model did on its owner."""
 
 
 class Gate:
@@ -114,11 +116,16 @@ class Gate:
                 over, whatever the link raised: the ledger then says that it may have left.
         """
         with self._refusing(server):
-            permit = self._consent.permit("share_update", server)
+            permits = [self._consent.permit("share_update", server)]
             plan = Plan.decode(checked_offer(offer).plan)
+            # Under masks only: by itself, how well a list fits says something of its owner.
+            testing = plan.metrics and plan.masked and self._consent.granted("share_metrics", server)
+            if testing:
+                permits.append(self._consent.permit("share_metrics", server))
 
         def may_go_on() -> None:
-            permit.check()
+            for permit in permits:
+                permit.check()
             stop.check()
 
         with ExitStack() as ending:
@@ -127,7 +134,7 @@ class Gate:
                 secure = SecureRound(link, plan, may_go_on, stop.wait) if plan.masked else None
                 if secure is not None:
                     ending.callback(secure.erase)
-                queued = self._queued(asked, offer, catalogue, may_go_on)
+                queued = self._queued(asked, offer, catalogue, may_go_on, testing=testing)
                 ending.callback(queued.words.fill, 0)
                 if secure is not None:
                     secure.mask(queued.words)
@@ -164,7 +171,9 @@ class Gate:
             raise PlanRefused("the shared model is not the one that the plan names: its hash differs")
         return _Asked(plan, model, layout, fixed_point)
 
-    def _queued(self, asked: _Asked, offer: Offer, catalogue: Catalogue, may_go_on: Callable[[], None]) -> _Queued:
+    def _queued(
+        self, asked: _Asked, offer: Offer, catalogue: Catalogue, may_go_on: Callable[[], None], *, testing: bool
+    ) -> _Queued:
         """Compute the owner's addend, check that it is finite, clip it, and encode it as words of the ring."""
         may_go_on()
         plays = self._vault.plays(catalogue)
@@ -180,11 +189,11 @@ class Gate:
             if plan.clip is not None:
                 update, _ = clip(update, own, plan.clip)
             norm = update_norm(update, own)
-            update = counted(update, plan, asked.model, offer.shared, plays)
+            update = counted(update, plan, asked.model, offer.shared, plays, testing=testing)
         update.check(asked.layout)
         message, words = envelope(plan_hash=plan.hash(), layout=asked.layout, ring_bits=plan.ring_bits)
         asked.fixed_point.encode_words(update, device_offsets(plan, asked.layout, plays), out=words)
-        return _Queued(message, words, norm)
+        return _Queued(message, words, norm, testing)
 
     def _written(self, server: str, asked: _Asked, queued: _Queued) -> LedgerEntry:
         """Write into the ledger, on disk, what is about to be sent."""
@@ -196,6 +205,7 @@ class Gate:
             size=len(queued.message),
             digest=hashlib.sha256(queued.message).hexdigest(),
             norm=queued.norm,
+            tested=queued.tested,
         )
 
     def _send(self, link: Link, entry: LedgerEntry, queued: _Queued, may_go_on: Callable[[], None]) -> None:

@@ -20,6 +20,9 @@ from fedpersona.wire.plan import Plan
 __all__ = ["Kind", "Ledger", "LedgerEntry", "Tail", "update_words"]
 
 
+_TESTED = ", with whether your last track was among ten suggestions"
+
+
 class Ledger:
     """The ledger of a device. Printing :meth:`tail` reads well.
 
@@ -37,7 +40,16 @@ class Ledger:
     # -- writing --
 
     def sending(
-        self, *, server: str, purpose: str, plan: Plan, layout: Layout, size: int, digest: str, norm: float
+        self,
+        *,
+        server: str,
+        purpose: str,
+        plan: Plan,
+        layout: Layout,
+        size: int,
+        digest: str,
+        norm: float,
+        tested: bool = False,
     ) -> LedgerEntry:
         """Write down, on disk, that something is about to be sent. Only then may it be.
 
@@ -49,6 +61,7 @@ class Ledger:
             size: bytes of the message.
             digest: SHA-256 of the message, in hexadecimal.
             norm: length of the update, after clipping.
+            tested: whether it also counts how well the shared model did on the owner.
 
         Raises:
             PlanRefused: this device has answered this very plan before, or may have.
@@ -64,7 +77,7 @@ class Ledger:
                 server=server,
                 purpose=purpose,
                 **_of_plan(plan),
-                what=update_words(layout, size, masked=plan.masked),
+                what=update_words(layout, size, masked=plan.masked) + (_TESTED if tested else ""),
                 size=size,
                 norm=norm,
                 digest=digest,

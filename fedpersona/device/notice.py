@@ -55,8 +55,10 @@ Contribute to the shared taste model
 What is sent: for each round of training, one list of numbers that this device computes from your listening history,
 as long for everyone, with a number for every item of the catalogue whether you played it or not. Before it is sent it
 is shortened where the round sets a limit, rounded, and masked: numbers that other devices of the round take away
-again are added to it. With it go a key that is made for the masks of that round alone, and this device's signature.
-Your history itself (what you played, and when) is not sent.
+again are added to it, and a number of its own for each, which only enough of them together can take off. With it go
+keys that are made for that round alone, shares of these keys, locked for the other devices, and this device's
+signature. Then your device helps to open the sum: of each device that it masked with it gives the server its share of
+one of two keys, never of both. Your history itself (what you played, and when) is not sent.
 
 To whom: the server at the address you say yes to, and no other. Over a network it goes encrypted, to the server that
 the operator's invitation named.
@@ -66,9 +68,10 @@ downloads, and that your own device makes your playlists with.
 
 What the server can learn: which of its enrolled devices yours is, when it is there and from which network address,
 and that it takes part in a round or declines one. Without this yes your device fetches what the server publishes for
-everyone, and does not say which device it is. From one masked list it learns nothing, as long as the other devices of
-the round are real and do not work together with it. This version cannot check that they are: a server that invents
-them could take the masks off and read your list, and from that much of what you played. If you changed your policy to
+everyone, and does not say which device it is. From one masked list it learns nothing, also if it lies to the devices,
+unless many of those that yours masks with work together with it: more than a fifth at the very least, by the floors
+that you begin with. This device cannot check that the others are real: a server that enrols that many devices of its
+own could take the masks off and read your list, and from that much of what you played. If you changed your policy to
 allow unmasked lists, the server reads them as they are. The sum says something about all who took part together; this
 version adds no noise to it, so nothing is promised about any one person beyond that. The ledger on this device says
 for each round whether it was masked.
@@ -83,16 +86,23 @@ a round under way is stopped, and what was not sent yet is destroyed. Your playl
 _SHARE_METRICS = """\
 Share how well playlists fit
 
-What is sent: nothing. This version of fedpersona has no code that sends figures about playlists. Your answer is kept
-for a later version; that one will have another notice, and you will be asked again before anything is sent.
+What is sent: where a round of training asks for it, two numbers more in the list that this device sends if you said
+yes to contributing. One says that it made a test, the other how it went: 1 if the track you played last was among the
+first ten that the shared model suggests from the rest of your history, else 0. Without this yes both are 0. They are
+masked like the rest of the list, and are sent under masks only. Without a yes to contributing nothing is sent.
 
-To whom: to nobody; your answer is for the server at the address you name.
+To whom: the server at the address you say yes to, and no other.
 
-Why you can answer now: a no is kept as well as a yes.
+Why: the sums over many devices tell the operator how well the shared model does, without asking anyone.
 
-How long: until it runs out (after a year, unless you chose another time) or you take it back.
+What the server can learn: on how many devices of a round the test was made, and on how many it went well; not on
+which, as long as the masks hold (the notice of contributing says when they do).
 
-How to take it back: withdraw it in the app, or with 'fedpersona device consent withdraw'.
+How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
+a sum cannot be taken out again.
+
+How to take it back: withdraw it in the app, or with 'fedpersona device consent withdraw'. It takes effect at once: a
+round under way that carries the two numbers is stopped.
 """
 
 _AUDIT_CANARY = """\
@@ -113,8 +123,8 @@ How to take it back: withdraw it in the app, or with 'fedpersona device consent 
 _NOTICES: Mapping[str, Notice] = {
     found.purpose: found
     for found in (
-        Notice("share_update", 2, "contribute to the shared taste model", _SHARE_UPDATE),
-        Notice("share_metrics", 1, "share how well playlists fit", _SHARE_METRICS),
+        Notice("share_update", 3, "contribute to the shared taste model", _SHARE_UPDATE),
+        Notice("share_metrics", 2, "share how well playlists fit", _SHARE_METRICS),
         Notice("audit_canary", 1, "take part in a test of the server's privacy", _AUDIT_CANARY),
     )
 }

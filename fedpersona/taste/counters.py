@@ -50,11 +50,22 @@ def own_layout(layout: Layout) -> Layout:
     return Layout(tuple(spec for spec in layout.arrays if spec.name not in _COUNTERS))
 
 
-def counted(update: Update, plan: Plan, model: TasteModel, shared: Shared, plays: Plays) -> Update:
-    """Return a device's update with its counters. They are not clipped: each is 0 or 1."""
+def counted(
+    update: Update, plan: Plan, model: TasteModel, shared: Shared, plays: Plays, *, testing: bool = True
+) -> Update:
+    """Return a device's update with its counters. They are not clipped: each is 0 or 1.
+
+    Args:
+        update: the model's own part.
+        plan: the round, which says whether devices are to test the shared model.
+        model: the taste model.
+        shared: the model that the round starts from.
+        plays: the device's history.
+        testing: whether this device tests; one that does not counts as one that had nothing to test.
+    """
     counters = {DEVICES: 1.0}
     if plan.metrics:
-        counters |= self_test(model, shared, plays)
+        counters |= self_test(model, shared, plays) if testing else {TESTED: 0.0, HITS: 0.0}
     return Update({**update.arrays, **{name: np.array([value]) for name, value in counters.items()}})
 
 
