@@ -20,6 +20,8 @@ __all__ = ["ACTIONS", "PAGES"]
 
 _NAMES = {
     "least_cohort": "Fewest devices in a sum",
+    "least_neighbours": "Fewest devices to mask with",
+    "least_threshold": "Share of these that takes a mask off",
     "allow_unmasked": "May go unmasked",
     "largest_clip": "Greatest length",
     "largest_epsilon": "Limit on privacy loss",
