@@ -19,7 +19,7 @@ __all__ = ["Form", "NotOurForm", "Upload", "read_form"]
 
 LARGEST_UPLOAD = 512 * 1024 * 1024
 _LARGEST_FIELDS = 64 * 1024
-_MOST_FIELDS = 20
+_MOST_FIELDS = 32
 
 
 class NotOurForm(Exception):
