@@ -300,8 +300,8 @@ clip = 64.0
 # Whether only sums can be read. A device masks with so many neighbours, and so many of them (more than half) can take
 # its masks off where it leaves: docs/secure-aggregation.md says how to choose.
 masked = true
-neighbours = 80
-threshold = 57
+neighbours = 76
+threshold = 56
 # Whether devices count how well the shared model does on them; only the sum can be read.
 metrics = true
 

@@ -131,8 +131,10 @@ class Gate:
         with ExitStack() as ending:
             with self._refusing(server, plan):
                 asked = self._checked(plan, offer, catalogue, server)
-                secure = SecureRound(link, plan, may_go_on, stop.wait) if plan.masked else None
-                if secure is not None:
+                secure = None
+                if plan.masked:
+                    least = self._policy().least_neighbours
+                    secure = SecureRound(link, plan, may_go_on, stop.wait, least_neighbours=least)
                     ending.callback(secure.erase)
                 queued = self._queued(asked, offer, catalogue, may_go_on, testing=testing)
                 ending.callback(queued.words.fill, 0)

@@ -28,9 +28,18 @@ class SecureRound:
         plan: the round.
         may_go_on: raises where the owner or the app says no.
         pause: waits so many seconds, or until the app wishes to stop.
+        least_neighbours: fewest others to mask with, or all of a smaller roster.
     """
 
-    def __init__(self, link: Link, plan: Plan, may_go_on: Callable[[], None], pause: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        plan: Plan,
+        may_go_on: Callable[[], None],
+        pause: Callable[[float], object],
+        *,
+        least_neighbours: int = 0,
+    ) -> None:
         self._link = link
         self._digest = plan.hash()
         self._may_go_on = may_go_on
@@ -41,6 +50,7 @@ class SecureRound:
             least=plan.min_count,
             most=plan.cohort,
             identity=link.identity,
+            least_neighbours=least_neighbours,
         )
 
     def mask(self, words: Words) -> None:

@@ -16,9 +16,9 @@ __all__ = ["NEIGHBOURS", "THRESHOLD", "Plan", "Setting"]
 
 Setting: TypeAlias = "str | int | float | bool | None"
 
-NEIGHBOURS = 80
+NEIGHBOURS = 76
 """How many others a device masks with and shares its secrets with, by default; ``docs/secure-aggregation.md``."""
-THRESHOLD = 57
+THRESHOLD = 56
 """How many of so many neighbours recover what a device shared, by default."""
 
 _LARGEST = 65_536  # bytes of an encoded plan; ours have a few hundred

@@ -66,6 +66,7 @@ class DeviceRound:
         parameters: k and t of the plan. Whether they are enough is for the device's policy to say.
         least: fewest devices that the sum may be of; the plan's ``min_count``.
         most: most devices that the roster may have; the plan's ``cohort``.
+        least_neighbours: fewest neighbours that this device masks with, or all others of a smaller roster.
         identity: the device's enrolled public key.
         random: gives so many cryptographically random bytes. Only invented devices have another than the system's.
 
@@ -81,12 +82,14 @@ class DeviceRound:
         least: int,
         most: int,
         identity: bytes,
+        least_neighbours: int = 0,
         random: Callable[[int], bytes] = token_bytes,
     ) -> None:
         self._plan_hash = plan_hash
         self._parameters = parameters
         self._least = max(least, LEAST_ROSTER)
         self._most = most
+        self._least_neighbours = least_neighbours
         self._identity = identity
         self._random = random
         self._step = 0
@@ -260,6 +263,8 @@ class DeviceRound:
         mine = Entry(self._identity, _kept(secrets.c).public + _kept(secrets.s).public, b"")
         self._head, self._roster, self._place = head, head.hash(self._plan_hash), place
         places = neighbours_of(self._roster, head.size, self._parameters.neighbours, place)
+        if len(places) < min(self._least_neighbours, head.size - 1):
+            _refuse(f"this device would mask with {len(places)} others, it wants {self._least_neighbours} or more")
         if len(places) != len(entries):
             _refuse(f"the server shows {len(entries)} neighbours, the roster says {len(places)}")
         self._entries = dict(zip(places, entries, strict=True))

@@ -1,6 +1,7 @@
 """Who is whose neighbour: a random graph that follows from the roster, so that no server can choose it.
 
-k/2 random circles through all devices, one upon another; neighbours in any circle are neighbours. Such graphs are
+Random circles through all devices, one upon another; neighbours in any circle are neighbours. As circles overlap, there
+are so many that a device has k neighbours on average: k/2 and a few. Such graphs are
 nearly as well connected as graphs of that degree can be (Friedman 2008), so that a server which declares devices of its
 choice gone cannot cut the rest into parts and read the sum of each. Bell et al. 2020, section 3.2, ask for the same of
 their graphs, where the server draws them. With k + 1 devices or fewer everyone is everyone's neighbour.
@@ -14,9 +15,25 @@ from numpy.typing import NDArray
 
 from fedpersona.privacy.secagg.keys import expand_key
 
-__all__ = ["everyone", "neighbours_of"]
+__all__ = ["circles", "everyone", "neighbours_of"]
 
 _MOST = 1 << 20  # devices of a roster: what a phone can draw the circles of
+
+
+def circles(size: int, neighbours: int) -> int:
+    """Return how many circles are drawn: the fewest with which a device has k different neighbours on average.
+
+    A circle leaves out each other device with the chance 1 - 2 / (n - 1). Multiplied step by step: both sides of a
+    round have to find the same number, and a logarithm may differ between machines in its last bit.
+    """
+    others = size - 1
+    if others <= neighbours:
+        return 0
+    count, missed = 0, 1.0
+    while others * (1.0 - missed) < neighbours:
+        missed *= 1.0 - 2.0 / others
+        count += 1
+    return count
 
 
 def everyone(roster: bytes, size: int, neighbours: int) -> list[tuple[int, ...]]:
@@ -30,7 +47,7 @@ def everyone(roster: bytes, size: int, neighbours: int) -> list[tuple[int, ...]]
     if size - 1 <= neighbours:
         return [tuple(other for other in range(size) if other != device) for device in range(size)]
     found: list[set[int]] = [set() for _ in range(size)]
-    for circle in _circles(roster, size, neighbours):
+    for circle in _drawn(roster, size, neighbours):
         for device, other in zip(circle.tolist(), np.roll(circle, -1).tolist(), strict=True):
             found[device].add(other)
             found[other].add(device)
@@ -42,16 +59,18 @@ def neighbours_of(roster: bytes, size: int, neighbours: int, device: int) -> tup
     if size - 1 <= neighbours:
         return tuple(other for other in range(size) if other != device)
     found = set[int]()
-    for circle in _circles(roster, size, neighbours):
+    for circle in _drawn(roster, size, neighbours):
         place = int(np.flatnonzero(circle == device)[0])
         found |= {int(circle[place - 1]), int(circle[(place + 1) % size])}
     return tuple(sorted(found))
 
 
-def _circles(roster: bytes, size: int, neighbours: int) -> list[NDArray[np.int64]]:
-    """Return k/2 orders of the devices, each drawn by sorting random numbers of 64 bits under the roster's hash."""
+def _drawn(roster: bytes, size: int, neighbours: int) -> list[NDArray[np.int64]]:
+    """Return orders of the devices, each drawn by sorting random numbers of 64 bits under the roster's hash."""
     if size > _MOST:
         raise ValueError(f"a roster of {size:,} devices is larger than {_MOST:,}")
     stream = Cipher(algorithms.AES(expand_key(roster, b"graph", 16)), modes.CTR(bytes(16))).encryptor()
     zeros = bytes(8 * size)
-    return [np.argsort(np.frombuffer(stream.update(zeros), "<u8"), kind="stable") for _ in range(neighbours // 2)]
+    return [
+        np.argsort(np.frombuffer(stream.update(zeros), "<u8"), kind="stable") for _ in range(circles(size, neighbours))
+    ]

@@ -1,15 +1,18 @@
 """How many neighbours a device has, how many of them recover what it shared, and what can go wrong how often.
 
-Bell et al. 2020, section 3.3 and theorem 3.10, bound these chances; here they are computed, from the hypergeometric
-distribution: neighbours are drawn without replacement.
+Bell et al. 2020, section 3.3 and theorem 3.10, bound these chances; here they are computed: from how many neighbours a
+device has, as circles overlap (:mod:`fedpersona.privacy.secagg.graph`), and for so many from the hypergeometric
+distribution, as they are drawn without replacement.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import comb, floor, log2
 
 from fedpersona.errors import ConfigError
+from fedpersona.privacy.secagg.graph import circles
 from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
 __all__ = ["LEAST_ROSTER", "Chances", "Parameters", "chances"]
@@ -63,21 +66,36 @@ def chances(size: int, parameters: Parameters, *, colluding: float, leaving: flo
         colluding: share of the other devices that work with the server.
         leaving: share of the other devices that leave after the roster was closed.
     """
-    degree = min(parameters.neighbours, size - 1)
-    needed = parameters.needed(degree)
+    degrees = _degrees(size, parameters.neighbours)
     bad, gone = floor(colluding * (size - 1)), floor(leaving * (size - 1))
     return Chances(
-        alone=_anyone(size, degree, bad, needed),
-        split=_anyone(size, degree, bad, 2 * needed - degree),
-        failed=_anyone(size, degree, gone, degree - needed + 1),
+        alone=_anyone(size, degrees, bad, parameters.needed),
+        split=_anyone(size, degrees, bad, lambda degree: 2 * parameters.needed(degree) - degree),
+        failed=_anyone(size, degrees, gone, lambda degree: degree - parameters.needed(degree) + 1),
     )
 
 
-def _anyone(size: int, degree: int, marked: int, least: int) -> float:
+def _degrees(size: int, neighbours: int) -> dict[int, float]:
+    """Return the chance of each number of neighbours: a circle gives a random pair, and what repeats counts once."""
+    if size - 1 <= neighbours:
+        return {size - 1: 1.0}
+    found = {0: 1.0}
+    for _ in range(circles(size, neighbours)):
+        after: dict[int, float] = {}
+        for degree, chance in found.items():
+            for new in range(3):
+                ways = comb(size - 1 - degree, new) * comb(degree, 2 - new)
+                if ways:
+                    after[degree + new] = after.get(degree + new, 0.0) + chance * (ways / comb(size - 1, 2))
+        found = after
+    return found
+
+
+def _anyone(size: int, degrees: Mapping[int, float], marked: int, least: Callable[[int], int]) -> float:
     """Return log2 of n times the chance that at least so many of a device's neighbours are marked, at most 0."""
-    ways = sum(
-        comb(marked, hit) * comb(size - 1 - marked, degree - hit) for hit in range(least, min(marked, degree) + 1)
-    )
-    if not ways:
-        return float("-inf")
-    return min(0.0, log2(size) + log2(ways) - log2(comb(size - 1, degree)))
+    chance = 0.0
+    for degree, share in degrees.items():
+        hits = range(least(degree), min(marked, degree) + 1)
+        ways = sum(comb(marked, hit) * comb(size - 1 - marked, degree - hit) for hit in hits)
+        chance += share * (ways / comb(size - 1, degree))
+    return min(0.0, log2(size) + log2(chance)) if chance else float("-inf")
