@@ -3,15 +3,11 @@
     python simulations/recipes/secure_parameters.py
 
 Chances are over all devices of one round, as powers of two: -41 is 2^-41, "sure" is a bound of 1, "never" is
-impossible. They come from :func:`fedpersona.privacy.secagg.chances` for each number of neighbours that a device may
-have, weighed by how likely it is to have so many: circles overlap, so that it is fewer than k, in a small roster far
-fewer. For an odd number the worse of the two beside it counts. Bytes are those of all fields and signatures for a
+impossible. They come from :func:`fedpersona.privacy.secagg.chances`. Bytes are those of all fields and signatures for a
 device among 1,000 of which none leaves: up without the vector itself, down without the model.
 """
 
 from __future__ import annotations
-
-from math import comb, log2
 
 from fedpersona.privacy.secagg import Parameters, chances
 from fedpersona.privacy.secagg.graph import neighbours_of
@@ -23,39 +19,12 @@ COLLUDING, LEAVING = (0.05, 0.1, 0.2, 0.33), (0.05, 0.1, 0.2)
 SIGNATURE, PLAN_HASH, SEALED, SHARE = 64, 64, 80, 32
 
 
-def degrees(size: int, neighbours: int) -> dict[int, float]:
-    """Return how likely each number of neighbours is: what differs among k/2 random pairs of others."""
-    if size - 1 <= neighbours:
-        return {size - 1: 1.0}
-    found = {0: 1.0}
-    for _ in range(neighbours // 2):
-        after: dict[int, float] = {}
-        for degree, chance in found.items():
-            for new in range(3):
-                ways = comb(size - 1 - degree, new) * comb(degree, 2 - new)
-                after[degree + new] = after.get(degree + new, 0.0) + chance * ways / comb(size - 1, 2)
-        found = {degree: chance for degree, chance in after.items() if chance}
-    return found
-
-
-def exponent(size: int, parameters: Parameters, event: str, share: float) -> float:
-    """Return how likely it is that ``alone``, ``split`` or ``failed`` happens to any device, for a share of them."""
-
-    def of(degree: int) -> float:
-        one = parameters if size - 1 <= parameters.neighbours else Parameters(degree, parameters.needed(degree))
-        return 2 ** float(getattr(chances(size, one, colluding=share, leaving=share), event))
-
-    chance = sum(
-        likely * max(of(degree - degree % 2), of(degree + degree % 2))
-        for degree, likely in degrees(size, parameters.neighbours).items()
-    )
-    return log2(chance) if chance else float("-inf")
-
-
 def cells(size: int, parameters: Parameters) -> list[str]:
+    colluding = [chances(size, parameters, colluding=share, leaving=0.0) for share in COLLUDING]
+    leaving = [chances(size, parameters, colluding=0.0, leaving=share) for share in LEAVING]
     return [
-        " / ".join(in_words(exponent(size, parameters, event, share)) for share in shares)
-        for event, shares in (("alone", COLLUDING), ("split", COLLUDING), ("failed", LEAVING))
+        " / ".join(in_words(getattr(found, event)) for found in row)
+        for event, row in (("alone", colluding), ("split", colluding), ("failed", leaving))
     ]
 
 
@@ -91,14 +60,11 @@ def main() -> None:
     collude = ", ".join(f"{share:.0%}" for share in COLLUDING)
     events = [f"{event} at {collude}" for event in ("alone", "split")]
     events.append("failed at " + ", ".join(f"{share:.0%}" for share in LEAVING))
-    rows: list[list[object]] = []
-    for size in (50, 100, 300, 1000, 10_000):
-        mean = sum(degree * likely for degree, likely in degrees(size, Parameters().neighbours).items())
-        rows.append([size, round(mean), *cells(size, Parameters())])
-    table(["n", "neighbours", *events], rows)
+    rows: list[list[object]] = [[size, *cells(size, Parameters())] for size in (50, 100, 300, 1000, 10_000)]
+    table(["n", *events], rows)
     rows = []
-    for neighbours in (48, 64, 80, 100):
-        for share in (0.6, 0.67, 0.71, 0.75):
+    for neighbours in (48, 64, 76, 100):
+        for share in (0.6, 0.67, 0.74):
             parameters = Parameters(neighbours, round(share * neighbours))
             up, down = message_bytes(1000, parameters)
             rows.append([neighbours, parameters.threshold, *cells(1000, parameters), up, down])
