@@ -12,6 +12,7 @@ from fedpersona.device.policy import Policy
 from fedpersona.device.store import Store
 from tests.device.erasure import Drawn
 from tests.device.invented import listens
+from tests.device.servers import SERVER
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +55,16 @@ def veteran(tmp_path_factory) -> Iterator[Device]:
         patch.setenv("FEDPERSONA_PASSPHRASE", "of an invented person")
         with Device.open(tmp_path_factory.mktemp("veteran") / "device") as opened:
             opened.vault.add(listens())
-            opened.policy = Policy(least_cohort=8, least_neighbours=4, most_rounds_a_day=10_000)
+            opened.policy = Policy(least_cohort=8, least_neighbours=2, most_rounds_a_day=10_000)
             yield opened
+
+
+@pytest.fixture
+def consenting(veteran) -> Device:
+    """The veteran, with its owner's yes to the server of :mod:`tests.device.network`."""
+    if not veteran.consent.granted("share_update", SERVER):
+        veteran.consent.grant("share_update", server=SERVER)
+    return veteran
 
 
 @pytest.fixture

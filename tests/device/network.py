@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedpersona.device import starter
+from fedpersona.device import network_link, starter
 from fedpersona.device.background import Stop
 from fedpersona.device.device import Device
 from fedpersona.device.gate import Gate
@@ -125,7 +126,7 @@ class Rounds(Mailbox):
         lies: what is asked instead of what an honest server would, by what is asked.
         gone: how many of the crowd leave before an exchange.
         after: what lies in the mailbox before the next question, by what was answered.
-        silent: what is never asked.
+        silent: what is not asked in the first round.
         before: is called before the device learns what it is asked.
     """
 
@@ -139,6 +140,7 @@ class Rounds(Mailbox):
         before: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._plans = list(plans or (good_plan(),))
+        self._first = self._plans[0].hash()
         super().__init__(ask_of_plan(self._plans.pop(0)))
         self._lies, self._gone, self._after = lies, gone, after or {}
         self._silent, self._before = set(silent), before
@@ -184,7 +186,8 @@ class Rounds(Mailbox):
     def asked(self, kind: str) -> Iterable[Ask]:
         """Ask what comes next, unless the server falls silent there."""
         assert self.round is not None
-        return () if kind in self._silent else (ask_of(kind, self.round.asks(kind)),)
+        silent = kind in self._silent and self.round.hash == self._first
+        return () if silent else (ask_of(kind, self.round.asks(kind)),)
 
 
 def ask_of(kind: str, fields: Fields) -> Ask:
@@ -200,6 +203,21 @@ def pages() -> dict[str, Answer]:
         "/v1/catalogue": Answer(200, seal(starter.catalogue(), issued=int(time.time()), key=OPERATOR), {"etag": "a"}),
         f"/v1/models/{shared().hash()}": Answer(200, PACKED, {}),
     }
+
+
+RUNS = itertools.count()
+
+
+def new_plan(**changes) -> Plan:
+    """Return a plan that no device has answered yet."""
+    return good_plan(run=f"run {next(RUNS)}", **changes)
+
+
+def stand_in(monkeypatch) -> None:
+    """Let an honest server's pages stand in for the network."""
+    Web.pages = pages()
+    monkeypatch.setattr(network_link, "Https", Web)
+    monkeypatch.setattr("fedpersona.device.visit._FIRST_MODEL", 0.0)  # none will come
 
 
 def visited(device: Device, link: NetworkLink, stop: Stop | None = None) -> str:

@@ -61,6 +61,8 @@ def plan(**changes) -> Plan:
             clip=64.0,
             epsilon=None,
             masked=True,
+            neighbours=80,
+            threshold=57,
         ),
         **changes,
     )
@@ -92,6 +94,7 @@ class Scripted:
         release: Release | None = None,
         catalogue: bytes | None = None,
     ) -> None:
+        self._plan: Plan | None = None
         self._offered = None if offered is None else self.opening(offered)
         self._before = before
         self._lies = lies
@@ -99,7 +102,6 @@ class Scripted:
         self._release = release
         self._catalogue = catalogue or sealed()
         self._key = Ed25519PrivateKey.generate()
-        self._plan: Plan | None = None
         self.round: OneServer | None = None
         """The last that the device entered."""
         self.answers: list[tuple[str, bytes]] = []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -170,20 +172,39 @@ def test_masks_that_cannot_be_are_a_refusal_and_nothing_leaves(willing, changes)
 
 def test_a_lower_floor_lets_through_what_its_owner_meant_and_no_more(cautious):
     asked = {"neighbours": 4, "threshold": 3, "min_count": 8}
-    for policy in (
-        Policy(least_cohort=8, least_neighbours=4),
-        Policy(least_cohort=8, least_neighbours=6, least_threshold=0.75),
-        Policy(least_cohort=9, least_neighbours=4, least_threshold=0.75),
+    for policy, floor in (
+        (Policy(least_cohort=9, least_neighbours=2), "least_cohort"),
+        (Policy(least_cohort=8, least_neighbours=6), "least_neighbours"),
+        (Policy(least_cohort=8, least_neighbours=2, least_threshold=0.8), "least_threshold"),
     ):
         cautious.policy = policy
         link = Scripted()
-        if policy.least_cohort == 8 and policy.least_neighbours == 4:
+        with pytest.raises(BelowFloor, match=floor):
             go(cautious, link, offer(**asked))
-            assert link.round.opened().any()
-        else:
-            with pytest.raises(BelowFloor):
-                go(cautious, link, offer(**asked, run="another"))
-            assert link.messages == link.answers == []
+        assert link.messages == link.answers == []
+    cautious.policy = Policy(least_cohort=8, least_neighbours=2, least_threshold=0.75)
+    link = Scripted()
+    go(cautious, link, offer(**asked))
+    assert link.round.opened().any()
+
+
+def test_a_roster_that_gives_a_device_fewer_neighbours_than_its_floor_gets_no_shares_and_no_update(cautious):
+    """A plan promises so many on average: circles of the graph may overlap."""
+    cautious.policy = Policy(least_cohort=8, least_neighbours=4, most_rounds_a_day=1000)
+    seen = set()
+    for number in range(60):
+        link = Scripted()
+        with suppress(PlanRefused):
+            go(cautious, link, offer(neighbours=4, threshold=3, run=str(number)))
+        enough = len(link.round.server._neighbours[4]) >= 4
+        seen.add(enough)
+        assert len(link.messages) == enough
+        if not enough:
+            assert [kind for kind, _ in link.answers] == [ENTER]
+            assert re.search("would mask with [23] others, it wants 4 or more", last(cautious).reason)
+        if len(seen) == 2:
+            break
+    assert seen == {True, False}
 
 
 def test_the_owner_can_raise_a_floor(willing):

@@ -5,7 +5,6 @@ Each lie is refused, told, and written down; what had left before stays the last
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,6 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedpersona.device import network_link
 from fedpersona.privacy.secagg.keys import PrivateKey
 from fedpersona.privacy.secagg.messages import (
     agreed,
@@ -26,39 +24,13 @@ from fedpersona.privacy.secagg.survivors import bits_of, encoded_bits
 from fedpersona.simulation.simulated_device import signing_key
 from fedpersona.wire.parcel import sign_reply
 from fedpersona.wire.signed_roster import sign_roster
-from tests.device.network import (
-    OPERATOR,
-    SERVER,
-    Rounds,
-    Web,
-    good_plan,
-    in_rounds,
-    noes,
-    pages,
-    visited,
-)
+from tests.device.network import OPERATOR, SERVER, Rounds, in_rounds, new_plan, noes, stand_in, visited
 from tests.device.one_server import AGREE, ENTER, SHARE, STEPS, UNMASK, UPDATE, Fields, Lie, OneServer
-
-RUNS = itertools.count()
-
-
-def new_plan(**changes):
-    """Return a plan that no device has answered yet."""
-    return good_plan(run=f"run {next(RUNS)}", **changes)
 
 
 @pytest.fixture(autouse=True)
 def web(monkeypatch):
-    Web.pages = pages()
-    monkeypatch.setattr(network_link, "Https", Web)
-    monkeypatch.setattr("fedpersona.device.visit._FIRST_MODEL", 0.0)  # none will come
-
-
-@pytest.fixture
-def willing(veteran):
-    if not veteran.consent.granted("share_update", SERVER):
-        veteran.consent.grant("share_update", server=SERVER)
-    return veteran
+    stand_in(monkeypatch)
 
 
 # -- lies about the roster --
@@ -163,7 +135,7 @@ ROSTERS: dict[str, tuple[Lie, dict, str]] = {
         "does not stand in the roster",
     ),
     "neighbours of the server's choice": (
-        viewed(lambda one, view: encode_view(4, [one.entries[at] for at in _others(one)], view[6 + 4 * Entry.SIZE :])),
+        viewed(lambda one, view: encode_view(4, [one.entries[at] for at in _others(one)], b"")),
         SPARSE,
         "does not stand in the roster",
     ),
@@ -179,8 +151,9 @@ ROSTERS: dict[str, tuple[Lie, dict, str]] = {
 
 
 def _others(one: OneServer) -> list[int]:
-    """Return four places, not those of the device's neighbours."""
-    return [place for place in range(10) if place != 4 and place not in one.server._neighbours[4]][:4]
+    """Return the places of the device's neighbours, but another's in place of the first."""
+    first, *rest = one.server._neighbours[4]
+    return [next(place for place in range(10) if place not in (4, first, *rest)), *rest]
 
 
 def shares_of(make: Callable[[dict[int, bytes], tuple[int, ...]], bytes]) -> Lie:
@@ -306,21 +279,23 @@ LIES = [
 
 
 @pytest.mark.parametrize(("kind", "lie", "changes", "words"), LIES)
-def test_a_lie_is_refused_told_and_written_down_once_and_nothing_more_leaves(kind, lie, changes, words, willing, drawn):
+def test_a_lie_is_refused_told_and_written_down_once_and_nothing_more_leaves(
+    kind, lie, changes, words, consenting, drawn
+):
     changes = dict(changes)
     gone = changes.pop("gone", None)
-    refused, sent = len(noes(willing)), len(willing.ledger.contributions(SERVER))
+    refused, sent = len(noes(consenting)), len(consenting.ledger.contributions(SERVER))
     rounds = Rounds(new_plan(**changes), lies={kind: lie}, gone=gone)
-    told = visited(willing, in_rounds(rounds))
+    told = visited(consenting, in_rounds(rounds))
     assert rounds.kinds == list(STEPS[: STEPS.index(kind)])
     assert rounds.refusals == ["plan"]
-    (entry,) = noes(willing)[refused:]
+    (entry,) = noes(consenting)[refused:]
     contributed = "contributed to 1 round, then: " if kind in (AGREE, UNMASK) else "not contributed: "
     assert told.startswith(contributed)
     assert told.removeprefix(contributed) in entry
     assert re.search(words, told)
-    assert len(willing.ledger.contributions(SERVER)) - sent == (kind in (AGREE, UNMASK))
+    assert len(consenting.ledger.contributions(SERVER)) - sent == (kind in (AGREE, UNMASK))
     if kind in (AGREE, UNMASK):
-        assert willing.ledger.contributions(SERVER)[-1].outcome == "delivered"
+        assert consenting.ledger.contributions(SERVER)[-1].outcome == "delivered"
     assert drawn.numbers
     assert drawn.alive() == 0

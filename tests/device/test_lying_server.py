@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedpersona import Policy
-from fedpersona.device import network_link, starter
+from fedpersona.device import starter
 from fedpersona.device.background import Stop
 from fedpersona.device.conditions import Conditions
 from fedpersona.device.https import Answer
@@ -33,9 +33,9 @@ from tests.device.network import (
     invitation,
     linked,
     noes,
-    pages,
     said,
     seen,
+    stand_in,
     visited,
 )
 from tests.device.one_server import STEPS
@@ -44,9 +44,7 @@ from tests.device.servers import MODEL, shared, spoilt
 
 @pytest.fixture(autouse=True)
 def web(monkeypatch):
-    Web.pages = pages()
-    monkeypatch.setattr(network_link, "Https", Web)
-    monkeypatch.setattr("fedpersona.device.visit._FIRST_MODEL", 0.0)  # none will come
+    stand_in(monkeypatch)
 
 
 @pytest.fixture
