@@ -50,6 +50,7 @@ class LocalFederation:
         seed: keys the initial model and the crowd's draws.
         clip: longest update of a device.
         min_count: fewest devices whose sum may be released; by default all of the crowd.
+        masks: how many neighbours devices mask with, and how many of these recover what one shared.
         patience: seconds a round waits for devices to come, and again for those that came to answer.
     """
 
@@ -62,6 +63,7 @@ class LocalFederation:
         seed: int = 0,
         clip: float | None = 64.0,
         min_count: int | None = None,
+        masks: Parameters | None = None,
         patience: float = 5.0,
     ) -> None:
         self.model = model
@@ -70,6 +72,7 @@ class LocalFederation:
         self.seed = seed
         self.clip = clip
         self.min_count = min_count or len(crowd)
+        self.masks = masks or Parameters()
         self.patience = patience
         self.runs = 0
         self.busy = False
@@ -118,6 +121,7 @@ class LocalFederation:
             seed=self.seed,
             clip=self.clip,
             masked=True,
+            masks=self.masks,
             run=f"local {self.runs} {secrets.token_hex(4)}",  # another process's first run is another run
         )
         try:

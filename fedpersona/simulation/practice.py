@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.device import starter
+from fedpersona.privacy.secagg import Parameters
 from fedpersona.randomness import generator
 from fedpersona.simulation.local_federation import LocalFederation
 from fedpersona.simulation.population import Population
@@ -27,7 +28,8 @@ PRACTICE = "https://practice.invalid"
 _KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fedpersona's practice server").digest())
 """No secret, and the same everywhere: it signs only what is in this process already."""
 
-_PEOPLE = 300
+_PEOPLE = 120
+_MASKS = Parameters(56, 41)  # fewer than a real server's, for a first look at it; above what a device asks at least
 _FAVOURITES = 2  # tags a person loves
 _LOVE = 60.0  # how much more often they play what has one of them
 
@@ -65,5 +67,5 @@ def invent_crowd(catalogue: Catalogue, people: int = _PEOPLE, *, seed: int = 0) 
 def practice(*, patience: float = 2.0) -> Iterator[LocalFederation]:
     """Serve a practice federation over the starter catalogue, as long as the context lasts."""
     crowd = invent_crowd(starter.catalogue())
-    with LocalFederation(Subspace(dim=64), crowd, key=_KEY, patience=patience).at(PRACTICE) as federation:
+    with LocalFederation(Subspace(dim=64), crowd, key=_KEY, masks=_MASKS, patience=patience).at(PRACTICE) as federation:
         yield federation

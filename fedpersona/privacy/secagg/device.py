@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from secrets import token_bytes
 from typing import NoReturn
 
@@ -216,9 +217,7 @@ class DeviceRound:
                 entry = self._entries.get(place)
                 if entry is None or place not in self._survivors:
                     _refuse("a signature under the list of who is in the sum is of no neighbour that is in it")
-                try:
-                    verify_reply("query.agree", self._plan_hash, self._agreed, signature, entry.identity)
-                except ReplyUnsigned:
+                if not _signed("query.agree", self._plan_hash, self._agreed, signature, entry.identity):
                     _refuse("a neighbour's signature is for another list of who is in the sum")
             needed = self._parameters.needed(len(self._entries))
             if len(signed) < needed:
@@ -274,9 +273,7 @@ class DeviceRound:
         if len({self._identity, *(entry.identity for entry in entries)}) != len(entries) + 1:
             _refuse("the roster names a device twice")
         for entry in entries:
-            try:
-                verify_reply("query.enter", self._plan_hash, entry.keys, entry.signature, entry.identity)
-            except ReplyUnsigned:
+            if not _signed("query.enter", self._plan_hash, entry.keys, entry.signature, entry.identity):
                 _refuse("a neighbour's keys are not signed by it, for this plan")
         secrets.sealing = self._agreed_with(_kept(secrets.c), {at: one.c for at, one in self._entries.items()})
         secrets.masking = self._agreed_with(_kept(secrets.s), {at: one.s for at, one in self._entries.items()})
@@ -306,3 +303,13 @@ def _kept(key: PrivateKey | None) -> PrivateKey:
 
 def _refuse(why: str) -> NoReturn:
     raise PlanRefused(why)
+
+
+@lru_cache(maxsize=4096)
+def _signed(kind: str, plan_hash: str, body: bytes, signature: bytes, identity: bytes) -> bool:
+    """Tell whether a device signed something public. Kept, as all devices of a simulation look at the same."""
+    try:
+        verify_reply(kind, plan_hash, body, signature, identity)
+    except ReplyUnsigned:
+        return False
+    return True
