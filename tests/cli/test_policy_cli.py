@@ -35,6 +35,9 @@ def test_the_floors_are_shown_in_words_and_as_they_are_set(shell):
     told = shell("policy").stdout
     assert "At least 50 devices are added up before anything is released.  [least_cohort=50]" in told
     assert "always masked" in told
+    assert "masked with 40 other devices or more" in told
+    assert "[least_neighbours=40]" in told
+    assert "At least 0.6 of these have to help before a mask comes off.  [least_threshold=0.6]" in told
     assert len(told.strip().splitlines()) == len(FLOORS) == len(Policy.model_fields)
 
 
@@ -58,6 +61,19 @@ def test_a_lower_floor_says_what_it_means_and_needs_a_yes(shell):
     assert "sums over 20 devices" in done.stderr
     assert "At least 20 devices" in done.stdout
     assert (floors(shell)["least_cohort"], floors(shell)["allow_unmasked"]) == (20, True)
+
+
+def test_a_lower_floor_of_masks_says_what_it_means_and_needs_a_yes(shell):
+    refused = shell("policy", "set", "least_neighbours=10", "least_threshold=0.51", code=2).stderr
+    assert "masked with 10 other devices only, and a server needs fewer of them on its side to read it" in refused
+    assert "0.51 of the devices that yours masks with suffice to take a mask off" in refused
+    assert "--yes" in refused
+    assert (floors(shell)["least_neighbours"], floors(shell)["least_threshold"]) == (40, 0.6)
+    shell("policy", "set", "least_neighbours=10", "least_threshold=0.51", "--yes")
+    assert (floors(shell)["least_neighbours"], floors(shell)["least_threshold"]) == (10, 0.51)
+    raised = shell("policy", "set", "least_neighbours=60", "least_threshold=0.8")
+    assert raised.stderr == ""
+    assert "masked with 60 other devices or more" in raised.stdout
 
 
 @pytest.mark.parametrize(("answer", "kept"), [("n", 50), ("y", 20)])
@@ -88,6 +104,8 @@ def test_at_a_terminal_it_asks(shell, tmp_path, answer, kept):
     ("wish", "words"),
     [
         ("least_cohort=1", "at least 2"),
+        ("least_neighbours=1", "from 2 to 65,534"),
+        ("least_threshold=0.5", "above 0.5, at most 1"),
         ("largest_cohort=1", "unknown floor"),
         ("least_cohort", "NAME=VALUE"),
         ("models=tarot", "unknown taste model"),
@@ -123,6 +141,11 @@ def test_without_a_device_it_says_how_to_begin(tmp_path):
     ("name", "words", "value"),
     [
         ("least_cohort", " 75 ", 75),
+        ("least_neighbours", "2", 2),
+        ("least_neighbours", "65534", 65_534),
+        ("least_threshold", " .75", 0.75),
+        ("least_threshold", "1", 1.0),
+        ("least_threshold", "0.500000001", 0.500000001),
         ("allow_unmasked", "YES", True),
         ("allow_unmasked", "off", False),
         ("largest_clip", "none", None),
@@ -147,6 +170,16 @@ def test_words_are_read(name, words, value):
         ("least_cohort", "-3"),
         ("least_cohort", "٥٠"),
         ("least_cohort", "9" * 5000),
+        ("least_neighbours", "1"),
+        ("least_neighbours", "65535"),
+        ("least_neighbours", "40.5"),
+        ("least_neighbours", "none"),
+        ("least_threshold", "0.5"),
+        ("least_threshold", "0"),
+        ("least_threshold", "1.1"),
+        ("least_threshold", "60%"),
+        ("least_threshold", "none"),
+        ("least_threshold", "nan"),
         ("allow_unmasked", "2"),
         ("largest_clip", "nan"),
         ("largest_clip", "inf"),
@@ -179,6 +212,8 @@ def test_an_unknown_floor_names_those_there_are():
     [
         Policy(),
         Policy(least_cohort=2, allow_unmasked=True, largest_clip=None, largest_upload=1, models=()),
+        Policy(least_neighbours=2, least_threshold=0.500000001),
+        Policy(least_neighbours=65_534, least_threshold=1.0),
         Policy(largest_epsilon=0.5, most_rounds_a_day=1, least_hours_between=0.25, largest_clip=1e-6),
     ],
 )
@@ -191,6 +226,8 @@ def test_what_is_written_reads_back_the_same(policy):
     ("name", "weak", "strong"),
     [
         ("least_cohort", 20, 50),
+        ("least_neighbours", 39, 40),
+        ("least_threshold", 0.59, 0.6),
         ("allow_unmasked", True, False),
         ("largest_clip", 65.0, 64.0),
         ("largest_clip", None, 64.0),

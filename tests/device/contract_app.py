@@ -16,10 +16,16 @@ app = ServerApp()
 nobody = ClientApp()
 
 PLAN = b"p" * 100
+HASH = {"plan_hash": b"h" * 64}
 
 
 def small(**fields):
     return RecordDict({"parcel": ConfigRecord(fields)})
+
+
+def small_and_large(fields, name, size):
+    array = Array(dtype="uint8", shape=(size,), stype="fedpersona.bytes", data=b"l" * size)
+    return RecordDict({"parcel": ConfigRecord(fields), "arrays": ArrayRecord({name: array})})
 
 
 def numpy_array():
@@ -41,8 +47,19 @@ def lying_array():
 
 ASKS = {
     "enter": ("query.enter", lambda: small(plan=PLAN)),
-    "update": ("train.update", lambda: small(plan_hash=b"h" * 64, neighbours=b"k" * 64)),
+    "share": (
+        "query.share",
+        lambda: small_and_large({**HASH, "roster": b"r" * 36, "signature": b"s" * 64}, "view", 166),
+    ),
+    "update": ("train.update", lambda: small_and_large(HASH, "shares", 81)),
+    "agree": ("query.agree", lambda: small(**HASH, survivors=b"\3")),
+    "unmask": ("query.unmask", lambda: small_and_large(HASH, "signatures", 68)),
     "program": ("train", lambda: small(code=b"import os")),
+    "neighbours' keys, as once": ("train.update", lambda: small(**HASH, neighbours=b"k" * 64)),
+    "a roster that is cut": (
+        "query.share",
+        lambda: small_and_large({**HASH, "roster": b"r" * 35, "signature": b"s" * 64}, "view", 166),
+    ),
     "unknown type": ("train.anything", lambda: small(plan=PLAN)),
     "evaluate": ("evaluate", lambda: small(plan=PLAN)),
     "extra record": ("query.enter", with_metrics),

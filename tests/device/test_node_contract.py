@@ -133,6 +133,15 @@ def bundled(monkeypatch) -> bytes:
     return bundle.server_bundle()
 
 
+ANSWERS = {
+    "query.enter": {"keys": b"k" * 64, "signature": b"s" * 64},
+    "query.share": {"sealed": b"e" * 6432, "signature": b"s" * 64},
+    "train.update": {"update": UPDATE, "signature": b"s" * 64},
+    "query.agree": {"signature": b"s" * 64},
+    "query.unmask": {"shares": b"u" * 2570, "signature": b"s" * 64},
+}
+
+
 def answer_all(node: Node, stop: Stop) -> None:
     while not stop.wished:
         try:
@@ -141,10 +150,8 @@ def answer_all(node: Node, stop: Stop) -> None:
             continue
         if ask is None:
             stop.wait(0.05)
-        elif ask.parcel.kind == "query.enter":
-            node.answer(ask, {"key": b"k" * 32, "signature": b"s" * 64})
         else:
-            node.answer(ask, {"update": UPDATE, "signature": b"s" * 64})
+            node.answer(ask, ANSWERS[ask.parcel.kind])
 
 
 def test_a_whole_life_of_a_node_at_a_real_superlink(superlink, tmp_path, monkeypatch):
@@ -166,20 +173,16 @@ def test_a_whole_life_of_a_node_at_a_real_superlink(superlink, tmp_path, monkeyp
     state = superlink[1].runs()[run]
     assert state.outcome == "completed", state
     heard = json.loads((tmp_path / "heard.json").read_text())
-    entered, updated = heard.pop("enter"), heard.pop("update")
-    assert entered == {
-        "type": "query.enter",
-        "source": node_id,
-        "fields": {
-            "key": [32, hashlib.sha256(b"k" * 32).hexdigest()],
-            "signature": [64, hashlib.sha256(b"s" * 64).hexdigest()],
-        },
-    }
-    assert updated["fields"]["update"] == [len(UPDATE), hashlib.sha256(UPDATE).hexdigest()]
+    for kind, fields in ANSWERS.items():
+        assert heard.pop(kind.partition(".")[2]) == {
+            "type": kind,
+            "source": node_id,
+            "fields": {name: [len(value), hashlib.sha256(value).hexdigest()] for name, value in fields.items()},
+        }
     assert heard == {name: {"error": "form"} for name in heard}  # and nothing else was answered
-    assert len(heard) == 12
+    assert len(heard) == 14
     assert set(way.paths) <= set(PATHS)  # the bundle was never asked for
-    assert way.paths.count("push-object") >= 6 + 2
+    assert way.paths.count("push-object") >= 6 + 5
 
 
 def test_a_node_that_the_superlink_does_not_know_is_told_in_one_sentence(superlink):

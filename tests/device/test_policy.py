@@ -38,6 +38,8 @@ def plan(**changes) -> Plan:
         "run": "a run",
         "clip": 64.0,
         "masked": True,
+        "neighbours": 40,
+        "threshold": 24,
     }
     return Plan(**{**given, **changes})
 
@@ -63,12 +65,40 @@ def test_every_model_that_is_installed_is_known(model):
         (plan(clip=64.01), "largest_clip: .* 64.01, your device allows at most 64"),
         (plan(clip=None), "largest_clip: the round sets no limit"),
         (plan(masked=False), "allow_unmasked"),
+        (plan(neighbours=39), "least_neighbours: .* with 39 other devices, your device wants at least 40"),
+        (plan(neighbours=0, threshold=0), "least_neighbours"),
+        (plan(threshold=23), "least_threshold: 23 of 40 devices .* wants that to take at least 0.6 of them"),
+        (plan(neighbours=1000, threshold=599), "least_threshold: 599 of 1,000"),
+        (plan(threshold=0), "least_threshold"),
         (plan(model="spy"), "models: the round trains 'spy', your device allows popularity"),
     ],
 )
 def test_a_plan_below_a_floor_is_refused_by_name(asked, words):
     with pytest.raises(BelowFloor, match=words):
         check(asked=asked)
+
+
+def test_the_plan_of_a_server_that_says_nothing_else_is_above_the_floors_of_a_device_that_says_nothing_else():
+    usual = Plan("subspace", 1, 200, 50, 32, 1, clip=64.0, masked=True)
+    check(asked=usual)
+
+
+def test_floors_of_masks_are_for_plans_with_masks():
+    check(Policy(allow_unmasked=True), plan(masked=False, neighbours=0, threshold=0))
+
+
+@pytest.mark.parametrize("size", [3, 10, 41, 80, 1000])
+def test_at_the_floor_of_the_threshold_more_than_half_of_any_number_of_neighbours_are_needed(size):
+    """Half of them and less would let a server that tells two stories get both secrets of a device."""
+    from fedpersona.privacy.secagg import Parameters
+
+    lowest = Policy(least_threshold=0.500001)
+    for neighbours, threshold in ((40, 21), (80, 41), (1000, 501)):
+        check(lowest, plan(neighbours=neighbours, threshold=threshold))
+        needed = Parameters(neighbours, threshold).needed(size)
+        assert size < 2 * needed <= 2 * size
+        with pytest.raises(BelowFloor, match="least_threshold"):
+            check(lowest, plan(neighbours=neighbours, threshold=threshold - 1))
 
 
 def test_an_upload_above_the_largest_is_refused():
@@ -121,6 +151,13 @@ def test_what_the_owner_allows_is_allowed():
         {"least_cohort": 1},
         {"least_cohort": 50.0},
         {"least_cohort": True},
+        {"least_neighbours": 1},
+        {"least_neighbours": 65_535},
+        {"least_neighbours": 40.0},
+        {"least_threshold": 0.5},
+        {"least_threshold": 1.01},
+        {"least_threshold": float("nan")},
+        {"least_threshold": "0.6"},
         {"largest_clip": 0.0},
         {"largest_clip": float("nan")},
         {"largest_clip": float("inf")},
@@ -146,14 +183,32 @@ def test_a_policy_cannot_be_changed_in_passing():
 
 def test_a_policy_is_kept(store):
     assert Policy.load(store) == Policy()
-    mine = Policy(least_cohort=500, largest_epsilon=2.5, models=("ease", "ials"), least_hours_between=20)
+    mine = Policy(
+        least_cohort=500,
+        least_neighbours=100,
+        least_threshold=0.75,
+        largest_epsilon=2.5,
+        models=("ease", "ials"),
+        least_hours_between=20,
+    )
     mine.save(store)
     assert Policy.load(store) == mine
 
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"{", b"null", b"[]", b"\xff\xfe", b'{"least_cohort": "50"}', b'{"least_cohort": 1}', b'{"new_floor": 1}'],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b'{"least_cohort": "50"}',
+        b'{"least_cohort": 1}',
+        b'{"new_floor": 1}',
+        b'{"least_threshold": 0.5}',
+        b'{"least_neighbours": 1}',
+    ],
 )
 def test_a_garbled_policy_is_never_the_default_one(store, garbage):
     with store.writing() as cursor:
@@ -162,6 +217,15 @@ def test_a_garbled_policy_is_never_the_default_one(store, garbage):
         Policy.load(store)
     Policy().save(store)
     assert Policy.load(store) == Policy()
+
+
+def test_a_policy_that_a_version_without_secure_sums_kept_is_read_and_has_the_new_floors(store):
+    with store.writing() as cursor:
+        before = b'{"least_cohort": 80, "largest_clip": 64.0, "models": ["ease"], "allow_unmasked": false}'
+        cursor.execute("INSERT INTO settings VALUES ('policy', ?)", (before,))
+    kept = Policy.load(store)
+    assert (kept.least_cohort, kept.models) == (80, ("ease",))
+    assert (kept.least_neighbours, kept.least_threshold) == (40, 0.6)
 
 
 def test_every_floor_is_explained():

@@ -50,6 +50,23 @@ def test_a_lower_floor_is_asked_about_and_counts_after_the_yes(served, browser):
     assert served.device.policy == Policy(least_cohort=20, allow_unmasked=True, most_rounds_a_day=3)
 
 
+def test_every_floor_has_a_field_with_a_name_and_what_it_may_be(browser):
+    page = browser.get("/floors").text
+    for name in written(Policy()):
+        assert f'id="{name}"' in page or f'name="{name}"' in page or name == "models"
+    assert "Fewest devices to mask with" in page
+    assert "a share above 0.5, at most 1" in page
+
+
+def test_fewer_devices_to_mask_with_is_asked_about_too(served, browser):
+    page = browser.post("/floors", filled(browser, least_neighbours="10", least_threshold="0.55"))
+    assert "masked with 10 other devices only" in page.text
+    assert "0.55 of the devices that yours masks with suffice" in page.text
+    assert served.device.policy == Policy()
+    browser.post("/floors", again(page.text))
+    assert served.device.policy == Policy(least_neighbours=10, least_threshold=0.55)
+
+
 def test_a_yes_to_other_floors_than_those_of_now_is_asked_again(served, browser):
     page = browser.post("/floors", filled(browser, least_cohort="20"))
     served.device.policy = Policy(least_cohort=200)
@@ -73,6 +90,8 @@ def test_all_back_to_the_usual_says_what_it_lowers(served, browser):
     [
         ("least_cohort", "1", "at least 2"),
         ("least_cohort", "", "at least 2"),
+        ("least_neighbours", "1", "from 2 to 65,534"),
+        ("least_threshold", "0.5", "above 0.5"),
         ("largest_clip", "nan", "a length above 0"),
         ("largest_upload", '"><script>', "a number of bytes"),
         ("most_rounds_a_day", "9" * 9000, "10,000"),
