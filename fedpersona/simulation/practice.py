@@ -28,7 +28,7 @@ PRACTICE = "https://practice.invalid"
 _KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"fedpersona's practice server").digest())
 """No secret, and the same everywhere: it signs only what is in this process already."""
 
-_PEOPLE = 120
+_PEOPLE = 80
 _MASKS = Parameters(56, 41)  # fewer than a real server's, for a first look at it; above what a device asks at least
 _FAVOURITES = 2  # tags a person loves
 _LOVE = 60.0  # how much more often they play what has one of them
