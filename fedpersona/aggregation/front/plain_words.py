@@ -30,7 +30,8 @@ _LEARNS: Mapping[str, str] = {
 
 _FAILED: Mapping[str, str] = {
     "too few devices": "too few devices answered",
-    "devices left": "devices left before its end",
+    "devices left": "too many devices left before its end",
+    "spoilt": "what devices sent did not fit together",
 }
 
 
@@ -47,16 +48,26 @@ def asked(rounds: RoundsConfig) -> tuple[str, ...]:
         else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most, the same for every device."
     )
     masked = (
-        "It is masked: to the server each number in it is as likely as any other. For the masks goes, each time, a "
-        "public key that is used once."
+        "It is masked: to the server each number in it is as likely as any other. For the masks go, each time, public "
+        "keys that are used once, and shares of their private halves, locked for other devices. Then the device helps "
+        "to open the sum of all, and nothing less."
         if rounds.masked
         else "It is not masked: the server can read it."
+    )
+    tested = (
+        (
+            "In the list, where its owner agreed to that as well: whether the track played last is among the first ten "
+            "that the shared model suggests from the rest.",
+        )
+        if rounds.metrics and rounds.masked
+        else ()
     )
     return (
         "For each round, one list of numbers that the device works out by itself, as long for everyone, whatever was "
         "played.",
         clip,
         masked,
+        *tested,
         "Or, where it does not answer a round, one word why. It does not tell its owner’s no from its owner’s limits.",
         "Once, two public keys that it made for this server, so that nobody else can answer for it.",
     )
@@ -129,8 +140,8 @@ def leaving(contact: str) -> tuple[str, ...]:
 def could_learn(rounds: RoundsConfig) -> tuple[str, ...]:
     """Return what a server with this configuration could still learn, and what it does not promise."""
     masks = (
-        "Masks hold against a server that keeps to the protocol. One that invents the other devices of a round could "
-        "take the masks off, and read a list."
+        "Masks hold also against a server that lies, while few of the devices of a round work together with it. One "
+        "that enrols enough devices of its own could take masks off, and read a list."
         if rounds.masked
         else "Each list of numbers, as it is, and from it much of what its owner plays."
     )
