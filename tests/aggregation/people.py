@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.grid_collector import GridCollector, Pace
 from fedpersona.aggregation.roster import Roster
+from fedpersona.privacy.secagg import Parameters
 from fedpersona.simulation.clientapp import simulated_app
 from fedpersona.simulation.local_grid import LocalGrid
 from fedpersona.simulation.simulated_device import SimulatedDevice, operator_key, signing_key
 from fedpersona.taste import Subspace
+from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model_file import pack
 from fedpersona.wire.signed_catalogue import seal
 from tests.conftest import invent
@@ -30,6 +34,13 @@ from tests.serving import new_server
 SEED, PEOPLE, FIRST = 5, 12, 100  # FIRST: node id of the first device
 MODEL = Subspace(dim=4, rounds=2)
 CROWD = invent(PEOPLE)
+
+KINDS = ("query.enter", "query.share", "train.update", "query.agree", "query.unmask")
+"""The five exchanges of a secure sum."""
+
+MASKS = Parameters(12, 7)
+"""Each device has all others for neighbours, so these can spare any four of the twelve, and not five."""
+SPARE = 4
 
 Spoil = Callable[[Message, Message], Message]
 """What a lying device makes of its question and its honest answer."""
@@ -66,23 +77,41 @@ def coordinated(
     cohort: int = PEOPLE,
     least: int = 9,
     deadline: float = 0.3,
-    over_sampling: float = 0.2,
+    linger: float = 0.1,
     enrolled: Callable[[], Mapping[int, bytes]] | None = None,
+    masks: Parameters | None = None,
     **settings: Any,
 ) -> Coordinator:
-    """Return a coordinator over a grid; its collector is ``.collector``."""
+    """Return a coordinator over a grid, whose plans have serials; its collector is ``.collector``."""
     collector = GridCollector(
         grid,
-        lambda number: MODEL.layout(CROWD.catalogue, number),
+        lambda plan: round_layout(MODEL, CROWD.catalogue, plan),
         key=operator_key(SEED),
         enrolled=enrolled or (lambda: keys_of(grid)),
-        pace=Pace(least, 0.1, deadline, over_sampling),
+        pace=Pace(least, 0.1, deadline_seconds=deadline, linger_seconds=linger),
         model_bytes=lambda shared: pack(shared, MODEL.model_dump(mode="json")),
         **settings,
     )
+    serials = itertools.count(1)
     return Coordinator(
-        MODEL, CROWD.catalogue, collector, cohort=cohort, min_count=least, seed=SEED, clip=1.0, masked=masked
+        MODEL,
+        CROWD.catalogue,
+        collector,
+        cohort=cohort,
+        min_count=least,
+        seed=SEED,
+        clip=1.0,
+        masked=masked,
+        masks=masks,
+        stamp=lambda plan: replace(plan, serial=next(serials)),
     )
+
+
+def of_all_but(*gone: int) -> str:
+    """Return the hash of the model that a round without masks learns where some devices, by node, never answer."""
+    coordinator = coordinated(grid_of(drop=lambda node, message: node in gone), masked=False, least=1)
+    assert coordinator.run_round().answered == PEOPLE - len(gone)
+    return coordinator.shared.hash()
 
 
 class Here(Coordination):
@@ -97,7 +126,12 @@ class Here(Coordination):
 def configured(folder: Path, *, dim: int = 4, catalogue=CROWD.catalogue, **changes: object) -> ServerConfig:
     """Make the folder of a server whose operator the simulated devices believe."""
     said = {"rounds__cohort": PEOPLE, "rounds__min_count": 9, "rounds__wait_for": 9, "rounds__clip": 1.0}
-    quick = {"rounds__gather_seconds": 0.2, "rounds__deadline_seconds": 0.3, "rounds__attempts": 3}
+    quick = {
+        "rounds__gather_seconds": 0.2,
+        "rounds__deadline_seconds": 0.3,
+        "rounds__linger_seconds": 0.1,
+        "rounds__attempts": 3,
+    }
     config = new_server(folder, catalogue=catalogue, settings={"dim": dim, "rounds": 2}, **{**said, **quick, **changes})
     key = operator_key(SEED)
     config.server.signing_key.write_bytes(
