@@ -248,6 +248,23 @@ def test_a_roster_smaller_or_larger_than_the_plan_says_is_refused(size, least, m
         refused(machine, head, view, f"the roster has 9 devices, the plan says {least} to {most}")
 
 
+@pytest.mark.parametrize(("least_neighbours", "taken"), [(0, True), (8, True), (9, False), (100, False)])
+def test_a_graph_with_fewer_neighbours_than_a_device_wants_is_refused(least_neighbours, taken):
+    """What it wants is at most all others: then it is content with a roster that is small."""
+    round_ = after("enter", SPARSE)
+    place = next(place for place in range(30) if len(round_.neighbours(place)) == 8)
+    machine = round_.people[place].machine
+    machine._least_neighbours = least_neighbours
+    if taken:
+        assert machine.share(round_.head, round_.server.view(place))
+    else:
+        why = f"would mask with 8 others, it wants {least_neighbours} or more"
+        refused(machine, round_.head, round_.server.view(place), why)
+    round_ = after("enter", COMPLETE)
+    round_.people[0].machine._least_neighbours = least_neighbours
+    assert round_.people[0].machine.share(round_.head, round_.server.view(0))
+
+
 @pytest.mark.parametrize("least", [0, 1, 2])
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_roster_of_one_or_two_is_refused_though_the_plan_says_they_are_enough(least, size):

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from itertools import combinations
-from math import floor, isinf, log2
+from collections.abc import Callable
+from itertools import combinations, product
+from math import floor, isinf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from fedpersona.errors import ConfigError
 from fedpersona.privacy.secagg import Parameters, chances
-from fedpersona.privacy.secagg.graph import everyone
+from fedpersona.privacy.secagg.graph import circles, everyone
 
 DEFAULT = Parameters()
 
@@ -46,49 +47,91 @@ def test_fewer_neighbours_never_make_it_easier(found, degree):
     assert found.needed(found.neighbours) == found.threshold
 
 
-@given(parameters, st.integers(4, 400), st.floats(0, 0.9), st.floats(0, 0.9))
+def degrees(size: int, neighbours: int) -> dict[int, float]:
+    """How likely each number of neighbours is, by scipy: of each circle's pair some were neighbours before."""
+    if size - 1 <= neighbours:
+        return {size - 1: 1.0}
+    chance = np.zeros(size + 2)
+    chance[0] = 1.0
+    for _ in range(circles(size, neighbours)):
+        after = np.zeros_like(chance)
+        for known in range(3):
+            after[2 - known :] += (chance * hypergeom.pmf(known, size - 1, np.arange(size + 2), 2))[: size + known]
+        chance = np.nan_to_num(after)
+    return {degree: float(chance[degree]) for degree in np.flatnonzero(chance).tolist()}
+
+
+@settings(deadline=None)
+@given(parameters, st.integers(4, 200), st.floats(0, 0.9), st.floats(0, 0.9))
 def test_chances_are_those_of_drawing_without_replacement(found, size, colluding, leaving):
     """Against scipy's hypergeometric distribution."""
     result = chances(size, found, colluding=colluding, leaving=leaving)
-    degree = min(found.neighbours, size - 1)
-    needed = found.needed(degree)
+    likely = degrees(size, found.neighbours)
 
-    def expected(share: float, least: int) -> float:
-        return log2(size) + hypergeom.logsf(least - 1, size - 1, floor(share * (size - 1)), degree) / np.log(2)
+    def expected(share: float, least: Callable[[int], int]) -> float:
+        marked = floor(share * (size - 1))
+        return size * sum(
+            chance * hypergeom.sf(least(degree) - 1, size - 1, marked, degree) for degree, chance in likely.items()
+        )
 
     for value, share, least in (
-        (result.alone, colluding, needed),
-        (result.split, colluding, 2 * needed - degree),
-        (result.failed, leaving, degree - needed + 1),
+        (result.alone, colluding, found.needed),
+        (result.split, colluding, lambda degree: 2 * found.needed(degree) - degree),
+        (result.failed, leaving, lambda degree: degree - found.needed(degree) + 1),
     ):
-        if value > -45:  # below that the other's logarithm of a sum is not exact
-            assert value == pytest.approx(min(0.0, expected(share, least)), abs=1e-3)
+        assert 2**value == pytest.approx(min(1.0, expected(share, least)), rel=1e-6, abs=1e-12)
 
 
-def test_chances_are_those_of_trying_every_set_of_neighbours():
-    size, found = 13, Parameters(6, 5)
-    bad = 4
-    drawn = [sum(other < bad for other in others) for others in combinations(range(size - 1), 6)]
-    result = chances(size, found, colluding=bad / (size - 1), leaving=bad / (size - 1))
-    for value, least in ((result.alone, 5), (result.split, 4), (result.failed, 2)):
-        chance = np.mean([hit >= least for hit in drawn])
-        assert value == (pytest.approx(min(0.0, log2(size * chance))) if chance else float("-inf"))
+def test_chances_are_those_of_trying_every_set_of_neighbours_where_all_of_a_number_are_as_likely():
+    """Of everybody's others: 6, all of them neighbours; and of 5, of which four circles give a pair each."""
+    all_of_them = chances(7, Parameters(6, 4), colluding=0.5, leaving=0.5)  # 3 of 6
+    assert (all_of_them.alone, all_of_them.split, all_of_them.failed) == (float("-inf"), 0.0, 0.0)
+    assert circles(6, 4) == 4
+    pairs = list(combinations(range(5), 2))
+    found, bad = Parameters(4, 3), 2
+    hit = {"alone": 0, "split": 0, "failed": 0}
+    for drawn in product(pairs, repeat=4):
+        others = {other for pair in drawn for other in pair}
+        marked, needed = sum(other < bad for other in others), found.needed(len(others))
+        hit["alone"] += marked >= needed
+        hit["split"] += marked >= 2 * needed - len(others)
+        hit["failed"] += marked > len(others) - needed
+    result = chances(6, found, colluding=bad / 5, leaving=bad / 5)
+    for event, count in hit.items():
+        chance = min(1.0, 6 * count / len(pairs) ** 4)
+        assert 2 ** getattr(result, event) == pytest.approx(chance)
+    assert 0 < hit["alone"] < hit["split"] < len(pairs) ** 4
 
 
 def test_chances_are_those_of_graphs_as_they_are_drawn():
-    """How often it hits one device that has all k neighbours, over graphs of many rosters; n times that is said."""
-    size, found, leaving, rosters = 60, Parameters(10, 8), 0.15, 600
-    gone = floor(leaving * (size - 1))
-    hit = trials = 0
+    """How many devices are hit on average, over graphs of many rosters, for each that is not itself marked."""
+    size, found, share, rosters = 40, Parameters(10, 7), 0.2, 1000
+    marked = floor(share * (size - 1))
+    hit = {"alone": 0, "split": 0, "failed": 0}
     for number in range(rosters):
-        for device, others in enumerate(everyone(number.to_bytes(32, "little"), size, 10)):
-            if device >= gone and len(others) == 10:  # the one looked at is none of those that leave
-                hit += sum(other < gone for other in others) >= 3
-                trials += 1
-    chance = 2 ** chances(size, found, colluding=0, leaving=leaving).failed
-    single = hypergeom.sf(2, size - 1, gone, 10)
-    assert min(1.0, size * single) == pytest.approx(chance)
-    assert abs(hit / trials - single) < 0.02
+        graph = everyone(number.to_bytes(32, "little"), size, 10)
+        for others in graph[marked:]:
+            count, needed = sum(other < marked for other in others), found.needed(len(others))
+            hit["split"] += count >= 2 * needed - len(others)
+            hit["alone"] += count >= needed
+            hit["failed"] += count > len(others) - needed
+    result = chances(size, found, colluding=share, leaving=share)
+    trials = rosters * (size - marked)
+    assert hit["alone"] / trials < 0.001
+    assert 2**result.alone < 0.1
+    for event in ("split", "failed"):
+        single = sum(
+            chance
+            * hypergeom.sf(
+                {"split": 2 * found.needed(degree) - degree, "failed": degree - found.needed(degree) + 1}[event] - 1,
+                size - 1,
+                marked,
+                degree,
+            )
+            for degree, chance in degrees(size, 10).items()
+        )
+        assert hit[event] / trials == pytest.approx(single, rel=0.1)
+        assert 2 ** getattr(result, event) == pytest.approx(min(1.0, size * single))
 
 
 def test_chances_that_cannot_be_are_none_and_those_that_must_be_are_certain():
@@ -98,9 +141,9 @@ def test_chances_that_cannot_be_are_none_and_those_that_must_be_are_certain():
     assert result.failed == 0.0
 
 
-@pytest.mark.parametrize(("size", "split", "failed"), [(1000, -40, -13), (10_000, -31, -7)])
+@pytest.mark.parametrize(("size", "split", "failed"), [(100, -200, -100), (1000, -50, -7), (10_000, -43, -2)])
 def test_the_default_numbers_hold_where_a_tenth_collude_and_a_tenth_leave(size, split, failed):
     result = chances(size, DEFAULT, colluding=0.1, leaving=0.1)
-    assert result.alone < -110
+    assert result.alone < -120
     assert result.split < split
     assert result.failed < failed
