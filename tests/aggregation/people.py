@@ -28,6 +28,7 @@ from fedpersona.taste import Subspace
 from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model_file import pack
 from fedpersona.wire.signed_catalogue import seal
+from fedpersona.wire.signed_plan import unseal_plan
 from tests.conftest import invent
 from tests.serving import new_server
 
@@ -61,6 +62,14 @@ def lying(spoil: Spoil, *kinds: str, liars: tuple[int, ...] = (FIRST,)) -> Local
         return spoil(message, answer) if lies else answer
 
     return grid_of(node)
+
+
+def plan_of(message: Message) -> str:
+    """Return the hash of the plan that a question belongs to."""
+    fields = message.content["parcel"]
+    if "plan_hash" in fields:
+        return str(fields["plan_hash"].decode())
+    return unseal_plan(fields["plan"], operator_key(SEED).public_key().public_bytes_raw()).hash()
 
 
 def keys_of(grid: LocalGrid) -> dict[int, bytes]:
