@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
+from flwr.supercore.object_store.sql_object_store import SqlObjectStore
+from flwr.superlink.federation.noop_federation_manager import NoOpFederationManager
 
 from fedpersona.aggregation.certificates import Authority
 from fedpersona.aggregation.superlink import Control, SuperLink
@@ -35,6 +41,32 @@ def superlink_at(folder: Path) -> SuperLink:
         database=folder / "superlink.db",
         home=folder / "flower",
     )
+
+
+@contextmanager
+def store_at(file: Path) -> Iterator[SqlObjectStore]:
+    """Make the database that a SuperLink has, by Flower's own means, and keep it open for writing as there."""
+    store = SqlObjectStore(str(file), verify=False)
+    state = SqlLinkState(store.database_url, NoOpFederationManager(), store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Flower's migrations
+        state.initialize()
+        store.initialize()
+    with store.session() as session:
+        session.connection().exec_driver_sql("PRAGMA secure_delete = OFF")  # as most builds of SQLite have it
+    try:
+        yield store
+    finally:
+        for one in (store, state):
+            one._engine.dispose()
+
+
+def put(store: SqlObjectStore, content: bytes) -> str:
+    """Store what a message carries; return its name."""
+    name = hashlib.sha256(content).hexdigest()
+    store.preregister(7, ObjectTree(object_id=name))
+    store.put(name, content)
+    return name
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +14,10 @@ from fedpersona.aggregation.scheduling import due
 from fedpersona.aggregation.serials import Serials
 from fedpersona.aggregation.trainings import Trainings
 from fedpersona.errors import CohortTooSmall, DevicesAbsent, DevicesLeft, ServerError, StateDamaged
+from fedpersona.privacy.secagg import ServerRound
 from tests.aggregation.people import CROWD, FIRST, PEOPLE, configured, coordinating, grid_of, honest, publish
 from tests.conftest import invent
+from tests.superlinks import put, store_at
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +50,12 @@ def test_a_training_leaves_a_promoted_model_its_rounds_and_their_numbers(tmp_pat
         assert {one.outcome for one in (first, second)} == {"completed"}
         assert {(one.invited, one.answered, one.dropped, one.late) for one in (first, second)} == {(12, 12, 0, 0)}
         assert first.serial < second.serial
-        assert first.phase == "updating"
-        assert set(first.seconds) == {"gathering", "entering", "updating"}
+        assert first.phase == "unmasking"
+        assert list(first.seconds) == ["gathering", "entering", "sharing", "updating", "agreeing", "unmasking"]
         found = counters(work.journal)
         assert (found["roundscompleted"], found["invited"], found["replies"]) == (2, 24, 24)
         assert found["bytesup"] == first.bytes_up + second.bytes_up > 0
-        assert work.journal.bell() >= 5  # two questions a round, and the model
+        assert work.journal.bell() == 2 * 5 + 1  # five questions a round, and the model
 
 
 def test_refusals_are_counted_by_their_reason(tmp_path):
@@ -68,13 +71,13 @@ def test_refusals_are_counted_by_their_reason(tmp_path):
         assert counters(work.journal)["refusedgone"] == 2
 
 
-def test_a_round_that_a_device_left_is_held_again_with_a_new_serial(tmp_path):
-    left = {FIRST}
+def test_a_round_that_too_many_devices_left_is_held_again_with_a_new_serial(tmp_path):
+    left = {FIRST + place for place in range(4)}
 
     def drop(node, message):
         return message.metadata.message_type == "train.update" and node in left and not left.discard(node)
 
-    config, grid = configured(tmp_path / "server"), grid_of(drop=drop)
+    config, grid = configured(tmp_path / "server", rounds__min_count=8), grid_of(drop=drop)
     with coordinating(config, grid) as work:
         work.train(grid)
         rounds = work.journal.rounds()[::-1]
@@ -88,12 +91,12 @@ def test_a_round_that_a_device_left_is_held_again_with_a_new_serial(tmp_path):
 
 
 def test_a_round_that_fails_as_often_as_allowed_waits_and_the_training_goes_on_later(tmp_path):
-    gone = {FIRST}
+    gone = {FIRST + place for place in range(4)}
 
     def drop(node, message):
         return node in gone and message.metadata.message_type == "train.update"
 
-    config = configured(tmp_path / "server", rounds__min_count=PEOPLE, rounds__wait_for=PEOPLE)
+    config = configured(tmp_path / "server", rounds__min_count=8, rounds__wait_for=PEOPLE)
     grid = grid_of(drop=drop)
     with coordinating(config, grid) as work:
         with pytest.raises(DevicesLeft):
@@ -116,6 +119,83 @@ def test_waiting_for_devices_ends_in_time_and_says_what_it_waits_for(tmp_path):
         assert state.state == "waiting"
         assert "round 1: 8 devices are there" in state.words
         assert work.journal.rounds() == []  # nobody was asked
+
+
+def test_nothing_that_devices_sent_is_on_the_disk_once_an_attempt_ended_well_or_not(tmp_path):
+    """Of every attempt, and of a coordinator that was killed, what Flower deleted and what nobody took."""
+    gone = {FIRST + place for place in range(4)}
+    config, attempts = configured(tmp_path / "server", rounds__min_count=8), []
+    file = config.superlink().database
+
+    def on_disk() -> bool:
+        return any(b"of attempt" in one.read_bytes() for one in file.parent.glob("superlink.db*"))
+
+    with store_at(file) as store:
+        put(store, b"of attempt 0" * 1000)
+
+        def node(message, context):
+            if message.metadata.message_type == "query.enter" and context.node_id == FIRST + 5:
+                assert not on_disk()
+                attempts.append(len(attempts) + 1)
+                put(store, b"of attempt %d" % attempts[-1] * 1000)
+                store.delete(put(store, b"of attempt %d, taken" % attempts[-1] * 1000))
+                assert on_disk()
+            return honest(message, context)
+
+        def drop(node, message):
+            return message.metadata.message_type == "train.update" and node in gone and not gone.discard(node)
+
+        grid = grid_of(node, drop=drop)
+        with coordinating(config, grid) as work:
+            work.train(grid)
+            assert [one.outcome for one in work.journal.rounds()[::-1]] == ["devices left", "completed", "completed"]
+        assert len(attempts) == 3
+        assert not on_disk()
+
+
+def test_an_erasure_that_fails_is_logged_and_tried_again_after_the_next_attempt(tmp_path, monkeypatch):
+    config, grid, told = configured(tmp_path / "server"), grid_of(), []
+    calls = []
+
+    def failing(file):
+        calls.append(file)
+        if len(calls) < 3:
+            raise ServerError("what devices sent could not be erased")
+
+    monkeypatch.setattr(coordination, "erase_messages", failing)
+    log = SimpleNamespace(info=lambda event, **said: told.append(event), error=lambda event, **said: told.append(event))
+    with coordinating(config, grid, log=log) as work:
+        work.train(grid)
+    assert told == ["erasure.failed", "erasure.failed", "round.ended", "round.ended"]
+    assert calls == [config.superlink().database] * 3
+
+
+def test_a_late_answer_that_nobody_took_is_counted_when_it_is_erased(tmp_path, monkeypatch):
+    config, grid = configured(tmp_path / "server"), grid_of()
+    monkeypatch.setattr(coordination, "erase_messages", lambda file: 2)
+    with coordinating(config, grid) as work:
+        work.train(grid)
+        assert [one.late for one in work.journal.rounds()] == [2, 2]
+
+
+def test_no_share_and_no_key_of_a_device_stays_in_the_coordinators_memory(tmp_path):
+    """After a training with an attempt that failed: what is left of its rounds is empty."""
+    gone = {FIRST + place for place in range(4)}
+
+    def drop(node, message):
+        return message.metadata.message_type == "query.unmask" and node in gone and not gone.discard(node)
+
+    config, grid = configured(tmp_path / "server", rounds__min_count=8), grid_of(drop=drop)
+    rounds: list[ServerRound] = []
+    begin = ServerRound.__init__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerRound, "__init__", lambda self, *a, **k: rounds.append(self) or begin(self, *a, **k))
+        with coordinating(config, grid) as work:
+            work.train(grid)
+            assert [one.outcome for one in work.journal.rounds()[::-1]] == ["devices left", "completed", "completed"]
+    assert len(rounds) == 3
+    for one in rounds:
+        assert not any((one._sealed, one._shares, one._commitments, one._signed))
 
 
 STEPS = [
@@ -246,7 +326,7 @@ def test_a_plan_is_stamped_with_its_federation_and_an_end(tmp_path):
     with coordinating(config, grid, clock=lambda: 1_000_000.0) as work:
         plan = work._stamped(replace(_a_plan(), serial=0))
         assert (plan.federation, plan.issued) == (config.federation.name, 1_000_000)
-        assert plan.expires == 1_000_000 + 60  # 0.2 + 2 * 0.3 seconds, and a minute
+        assert plan.expires == 1_000_000 + 61  # 0.2 + 5 * 0.3 seconds, and a minute
 
 
 def _a_plan():

@@ -3,8 +3,9 @@ import pytest
 
 from fedpersona.aggregation import Coordinator, sample_cohort
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import CohortTooSmall, LayoutMismatch
+from fedpersona.errors import CohortTooSmall, LayoutMismatch, SumSpoilt
 from fedpersona.taste import Popularity
+from fedpersona.taste.counters import DEVICES
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
@@ -12,10 +13,10 @@ CATALOGUE = Catalogue.create("abc")
 
 
 class Fixed:
-    """A collector that brings in what it was given."""
+    """A collector that brings in what it was given, and so many devices counted in it."""
 
-    def __init__(self, total, count):
-        self.answer = Update(total), count
+    def __init__(self, total, count, counted=None):
+        self.answer = Update({**total, DEVICES: np.array([float(count if counted is None else counted)])}), count
         self.plans = []
 
     def collect(self, plan, shared):
@@ -33,7 +34,7 @@ def test_a_round_folds_the_sum_in_and_says_what_it_cost():
     report = running.run_round()
     assert np.array_equal(running.shared["listeners"], [1, 2, 3])
     assert running.shared.round_number == report.round_number == 1
-    assert (report.answered, report.bytes_up, report.bytes_down) == (5, 12, 12)
+    assert (report.answered, report.bytes_up, report.bytes_down) == (5, 16, 12)
     assert collector.plans == [
         Plan(
             "popularity",
@@ -62,6 +63,15 @@ def test_a_total_of_another_form_is_refused_and_the_model_stays(total):
     running = coordinator(Fixed(total, 5))
     before = running.shared.hash()
     with pytest.raises(LayoutMismatch):
+        running.run_round()
+    assert running.shared.hash() == before
+
+
+@pytest.mark.parametrize("counted", [0, 4, 6, -5, 5.5, 1e9])
+def test_a_sum_that_does_not_count_its_devices_is_none_and_the_model_stays(counted):
+    running = coordinator(Fixed({"listeners": np.ones(3)}, 5, counted))
+    before = running.shared.hash()
+    with pytest.raises(SumSpoilt, match="5 devices answered"):
         running.run_round()
     assert running.shared.hash() == before
 

@@ -7,15 +7,10 @@ import os
 import signal
 import sqlite3
 import threading
-import warnings
 from contextlib import closing
 
 import psutil
 import pytest
-from flwr.proto.message_pb2 import ObjectTree
-from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
-from flwr.supercore.object_store.sql_object_store import SqlObjectStore
-from flwr.superlink.federation.noop_federation_manager import NoOpFederationManager
 
 from fedpersona.aggregation import erasure
 from fedpersona.aggregation.database import Database
@@ -25,31 +20,16 @@ from fedpersona.errors import ServerError
 from tests.aggregation.light_devices import Crowd, enrolled, taking_part
 from tests.aggregation.test_a_federation_that_is_killed import process_of, stage_of
 from tests.serving import running, serving
+from tests.superlinks import put, store_at
 
 MARKER = b"of a device, and of nobody else"
+CONTENT = MARKER + bytes(20_000) + MARKER
 
 
 @pytest.fixture
 def store(tmp_path):
-    """Flower's own database, as a SuperLink makes it and writes to it; it stays open, as there."""
-    store = SqlObjectStore(str(tmp_path / "superlink.db"), verify=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of Flower's migrations
-        state = SqlLinkState(store.database_url, NoOpFederationManager(), store)
-        state.initialize()
-        store.initialize()
-    with store.session() as session:
-        session.connection().exec_driver_sql("PRAGMA secure_delete = OFF")  # as most builds of SQLite have it
-    yield store
-    store._engine.dispose()
-    state._engine.dispose()
-
-
-def put(store: SqlObjectStore, number: int) -> str:
-    name = f"{number:064x}"
-    store.preregister(7, ObjectTree(object_id=name))
-    store.put(name, MARKER + bytes(20_000) + MARKER)
-    return name
+    with store_at(tmp_path / "superlink.db") as store:
+        yield store
 
 
 def on_disk(folder) -> dict[str, int]:
@@ -62,7 +42,7 @@ def on_disk(folder) -> dict[str, int]:
 
 
 def test_no_byte_of_a_message_stays_in_the_database_or_its_log_whether_it_was_deleted_before_or_not(store, tmp_path):
-    names = [put(store, number) for number in range(40)]
+    names = [put(store, CONTENT + bytes([number])) for number in range(40)]
     with closing(sqlite3.connect(tmp_path / "superlink.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(FULL)")
     for name in names[::2]:
@@ -71,7 +51,7 @@ def test_no_byte_of_a_message_stays_in_the_database_or_its_log_whether_it_was_de
     assert erase_messages(tmp_path / "superlink.db") == 0
     assert not on_disk(tmp_path)
     assert len(store) == 0
-    put(store, 1)  # the SuperLink goes on
+    put(store, CONTENT)  # the SuperLink goes on
     assert len(store) == 1
 
 
@@ -106,7 +86,7 @@ def test_where_no_superlink_ever_was_there_is_nothing_to_erase(tmp_path):
 def test_what_could_not_be_erased_is_said(how, store, tmp_path, monkeypatch):
     monkeypatch.setattr(erasure, "_PATIENCE", 0.1)
     file = tmp_path / "superlink.db"
-    put(store, 1)
+    put(store, CONTENT)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         if how == "a write that does not end":
             other.execute("BEGIN IMMEDIATE")
@@ -195,4 +175,5 @@ def test_what_devices_sent_is_gone_after_a_kill_of_the_coordinator_and_after_one
             assert left(config, of_the_dead) >= {"train.update", "query.unmask"}
             with running(config):
                 assert not left(config, of_the_dead)
-            silent_again.open.set()
+                silent_again.open.set()
+            assert not left(config, crowd.sent)  # nor after an end in order

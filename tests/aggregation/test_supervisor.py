@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from fedpersona.aggregation import supervisor
+from fedpersona.aggregation import schedule_loop, supervisor
 from fedpersona.aggregation.child import Backoff, Child, end_all
 from fedpersona.aggregation.config import Endpoint
 from fedpersona.aggregation.database import Database
@@ -281,6 +281,33 @@ def test_a_run_starts_once_enough_devices_are_enrolled_and_only_one(schedule):
         schedule.loop.look()
     assert list(schedule.runs.states) == [1]
     assert schedule.runs.server == str(schedule.config.file)
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed", "stopped", "killed"])
+def test_what_devices_sent_to_a_run_that_did_not_end_as_it_should_is_erased(outcome, schedule, monkeypatch):
+    erased = []
+    monkeypatch.setattr(schedule_loop, "erase_messages", erased.append)
+    schedule.loop.look()
+    assert not erased
+    if outcome == "killed":
+        schedule.runs.states.clear()
+    else:
+        schedule.runs.end(outcome)
+    schedule.loop.look()
+    # A coordinator that ended well has erased it itself.
+    assert erased == ([] if outcome == "completed" else [schedule.config.superlink().database])
+
+
+def test_an_erasure_that_fails_is_told_and_stops_no_training(schedule, journal, monkeypatch):
+    def failing(file):
+        raise ServerError("what devices sent could not be erased")
+
+    monkeypatch.setattr(schedule_loop, "erase_messages", failing)
+    schedule.loop.look()
+    schedule.runs.end("failed")
+    schedule.loop.look()
+    assert list(schedule.runs.states) == [1, 2]
+    assert [line["words"] for line in told(journal, "erasure.failed")] == ["what devices sent could not be erased"]
 
 
 def test_the_first_failure_is_followed_at_once_and_the_next_after_a_wait(schedule):
