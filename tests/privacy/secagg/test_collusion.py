@@ -26,7 +26,7 @@ WORDS = 2000
 class Attack:
     """The server wants one device's update. All devices that are not its neighbours help, and ``helping`` that are.
 
-    Helpers signed any list, and give all that they hold. Honest neighbours are told one of two lists, with the victim
+    They sign any list, and give all that they hold. Honest neighbours are told one of two lists, with the victim
     in the sum and without it; each answers once.
     """
 
@@ -36,12 +36,12 @@ class Attack:
         self.victim = max(self.everybody, key=lambda place: len(self.round.neighbours(place)))
         self.neighbours = self.round.neighbours(self.victim)
         self.needed = self.round.needed(self.victim)
-        self.helpers = self.everybody - {self.victim} - set(self.neighbours[helping:])
+        self.colluding = self.everybody - {self.victim} - set(self.neighbours[helping:])
         self.honest = self.neighbours[helping:]
-        # What helpers hold of the victim: both kinds.
+        # What those who collude hold of the victim: both kinds.
         self.b: dict[int, int] = {}
         self.s: dict[int, int] = {}
-        for place in set(self.neighbours) & self.helpers:
+        for place in set(self.neighbours) & self.colluding:
             held = self.round.people[place].machine._secrets.held[self.victim]
             self.b[place + 1], self.s[place + 1] = number(held[:32]), number(held[32:])
 
@@ -54,7 +54,7 @@ class Attack:
         for place, found in lists.items():
             agreed[found] = self.round.people[place].machine.agree(encoded_bits(found, GRAPH[0]))
             signed[found][place] = self.round.people[place].sign("query.agree", agreed[found])
-        for place in self.helpers:
+        for place in self.colluding:
             for found, body in agreed.items():
                 signed[found][place] = self.round.people[place].sign("query.agree", body)
         for place in self.honest:

@@ -19,7 +19,7 @@ from tests.privacy.secagg.statistic import looks_uniform
 SIZE, PARAMETERS = COMPLETE
 T = PARAMETERS.threshold
 WORDS = 2000
-LOOSE = (30, Parameters(8, 5))
+LOOSE = (40, Parameters(12, 7))
 
 exchanges = pytest.mark.parametrize("exchange", EXCHANGES)
 BEFORE = dict(zip(EXCHANGES[1:], EXCHANGES, strict=False))
@@ -130,7 +130,7 @@ def thinned(round_: Round, alive: int) -> tuple[int, set[int]]:
 @pytest.mark.parametrize("exchange", EXCHANGES[1:])
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
 def test_what_counts_are_the_neighbours_of_each_device(exchange, beyond):
-    """One device among thirty is left with t - 1, t or t + 1 neighbours."""
+    """One device among forty is left with t - 1, t or t + 1 neighbours."""
     round_ = begun(exchange, LOOSE, 8)
     victim, gone = thinned(round_, beyond)
     if beyond < 0 and exchange != "share":
