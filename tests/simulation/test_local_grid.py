@@ -12,13 +12,13 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.aggregation.grid_collector import GridCollector, Pace
 from fedpersona.errors import CohortTooSmall, ConfigError, DevicesLeft
-from fedpersona.privacy.masking import MaskKey
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.clientapp import simulated_app
 from fedpersona.simulation.engine import CohortEngine, DeviceEngine
 from fedpersona.simulation.local_grid import LocalGrid
-from fedpersona.simulation.simulated_device import SimulatedDevice, SimulatedMaskKey, operator_key, signing_key
+from fedpersona.simulation.simulated_device import SimulatedDevice, operator_key, signing_key
 from fedpersona.taste import Subspace
+from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model_file import pack
 from tests.conftest import invent
 
@@ -46,7 +46,7 @@ def keys_of(grid: LocalGrid) -> dict[int, bytes]:
 def coordinated(grid: LocalGrid, *, population=CROWD, masked=True, least=PEOPLE, deadline=5.0, enrolled=None):
     collector = GridCollector(
         grid,
-        lambda number: MODEL.layout(population.catalogue, number),
+        lambda plan: round_layout(MODEL, population.catalogue, plan),
         key=operator_key(SEED),
         enrolled=enrolled or (lambda: keys_of(grid)),
         pace=Pace(least, 1.0, deadline),
@@ -203,10 +203,27 @@ def test_without_masks_the_sum_is_of_those_that_answered():
     assert over_grid.collector.tally.refused == {"gone": 2}
 
 
-def test_a_device_that_leaves_between_the_exchanges_ends_the_attempt_and_the_next_one_succeeds():
-    gone = {103}
-    grid = a_grid(drop=lambda node, message: node in gone and message.metadata.message_type == "train.update")
-    coordinator = coordinated(grid, least=9)
+def left_at(kind: str, gone: set[int]):
+    return lambda node, message: node in gone and message.metadata.message_type == kind
+
+
+@pytest.mark.parametrize("kind", ["query.share", "train.update"])
+def test_a_device_that_leaves_after_the_roster_is_closed_leaves_the_exact_sum_of_the_others(kind):
+    over_grid, one_by_one = coordinated(a_grid(drop=left_at(kind, {103})), least=9), by_devices(least=9, dropped=(3,))
+    assert over_grid.run_round().answered == one_by_one.run_round().answered == PEOPLE - 1
+    assert over_grid.shared.hash() == one_by_one.shared.hash()
+
+
+@pytest.mark.parametrize("kind", ["query.agree", "query.unmask"])
+def test_a_device_that_leaves_after_its_update_is_in_the_sum(kind):
+    over_grid, one_by_one = coordinated(a_grid(drop=left_at(kind, {103})), least=9), by_devices()
+    assert over_grid.run_round().answered == one_by_one.run_round().answered == PEOPLE
+    assert over_grid.shared.hash() == one_by_one.shared.hash()
+
+
+def test_where_too_many_leave_the_attempt_fails_by_name_and_the_next_one_succeeds():
+    gone = {103, 104, 105, 106}
+    coordinator = coordinated(a_grid(drop=left_at("train.update", gone)), least=8)
     before = coordinator.shared.hash()
     with pytest.raises(DevicesLeft):
         coordinator.run_round()
@@ -300,59 +317,6 @@ def test_a_device_that_is_revoked_during_a_round_does_not_count_in_it():
     assert coordinator.collector.tally.refused == {"revoked": 1}
 
 
-def test_two_devices_with_one_mask_key_are_one():
-    app = app_of(CROWD)
-    first: list[bytes] = []
-
-    def node(message, context):
-        if message.metadata.message_type == "query.enter" and context.node_id in (100, 101):
-            secret = SimulatedMaskKey.fresh
-            first.append(secret())
-            SimulatedMaskKey.fresh = staticmethod(lambda: first[0])
-            try:
-                return app(message, context)
-            finally:
-                SimulatedMaskKey.fresh = staticmethod(secret)
-        return app(message, context)
-
-    coordinator = coordinated(LocalGrid.of_one_app(node, PEOPLE), least=9)
-    assert coordinator.run_round().answered == PEOPLE - 1
-    assert coordinator.collector.tally.refused == {"shape": 1}
-
-
-# -- what a simulated device keeps --
-
-
-def test_a_mask_key_outlives_its_message_but_not_its_round_and_survives_flowers_own_storage():
-    app = app_of(CROWD)
-    kept: list[bool] = []
-
-    def node(message, context):
-        context.state = recorddict_from_proto(recorddict_to_proto(context.state))  # as a stock node does between two
-        reply = app(message, context)
-        kept.append(bool(context.state))
-        return reply
-
-    grid = LocalGrid.of_one_app(node, PEOPLE)
-    over_grid, one_by_one = coordinated(grid), by_devices()
-    over_grid.run_round()
-    one_by_one.run_round()
-    assert over_grid.shared.hash() == one_by_one.shared.hash()
-    assert kept == [True] * PEOPLE + [False] * PEOPLE
-    assert not any(grid.context(node_id).state for node_id in grid.get_node_ids())
-
-
-def test_an_update_without_an_entry_before_is_refused_and_the_key_is_used_once():
-    grid = a_grid()
-    coordinator = coordinated(grid)
-    asked: list[Message] = []
-    grid.drop = lambda node, message: asked.append(message) or False
-    coordinator.run_round()
-    again = next(message for message in asked if message.metadata.message_type == "train.update")
-    (reply,) = grid.send_and_receive([Message(again.content, again.metadata.dst_node_id, "train.update")])
-    assert "has not entered" in reply.error.reason
-
-
 def test_a_plan_of_another_operator_is_refused():
     grid = a_grid()
     coordinator = coordinated(grid, masked=False, least=2)
@@ -369,13 +333,6 @@ def test_a_plan_whose_model_is_another_is_refused():
     coordinator.collector._model_bytes = lambda shared: pack(other, {})
     with pytest.raises(CohortTooSmall):
         coordinator.run_round()
-
-
-def test_a_kept_mask_key_masks_as_a_real_one_does():
-    kept, secret = SimulatedMaskKey, SimulatedMaskKey.fresh()
-    assert kept(secret).public == kept(secret).public
-    assert isinstance(kept(secret), MaskKey)
-    assert kept(secret).__dict__.keys() == MaskKey().__dict__.keys()
 
 
 def test_a_round_that_only_names_itself_otherwise_learns_the_same():
