@@ -60,7 +60,7 @@ def test_a_run_prints_one_json_object_and_leaves_a_whole_folder(command, tmp_pat
     summary = json.loads(out)
     assert set(summary["metrics"]["test"]) >= {"ndcg@10", "recall@20", "mrr", "hr@10", "coverage"}
     assert summary["rounds"] == 4
-    assert summary["bytes_up_per_device"] == 4 * 4 * (120 * 6 + 120)
+    assert summary["bytes_up_per_device"] == 4 * 4 * (120 * 6 + 120 + 1)
     assert summary["floor"]["ndcg@10"] > 0
     assert set(summary["ceilings"]) == {"subspace, central", "item kNN, central"}
     files = {path.name for path in (tmp_path / "runs/first").iterdir()}

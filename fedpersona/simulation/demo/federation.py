@@ -64,7 +64,7 @@ class Cast:
             "min_count": self.least,
             "gather_seconds": 60,
             "deadline_seconds": 20,
-            "linger_seconds": 3,
+            "linger_seconds": 5,
             "attempts": 8,
         }
 

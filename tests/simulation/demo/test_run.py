@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedpersona.device import starter
+from fedpersona.privacy.secagg import Parameters
 from fedpersona.simulation.demo.accuracy import accuracy
 from fedpersona.simulation.demo.canary import Finding, Report
 from fedpersona.simulation.demo.federation import CAST, Outcome
@@ -56,7 +57,7 @@ def test_floor_and_ceiling_do_not_hang_on_what_the_federation_learned():
 def test_the_cast_fits_the_rounds():
     parts = (*CAST.without_consent, *CAST.may_drop_out, *CAST.may_be_revoked)
     assert len(set(parts)) == len(parts)
-    candidates = CAST.people - len(CAST.without_consent)
-    assert candidates - CAST.cohort < len(CAST.may_drop_out), "one of them is in every roster"
-    assert candidates - 1 - CAST.cohort < len(CAST.may_be_revoked)
-    assert CAST.least >= 9, "masks need eight neighbours"
+    assert CAST.cohort == CAST.people - len(CAST.without_consent)
+    for there in (CAST.cohort, CAST.cohort - 1):  # each others' neighbours; one of them leaves in each round
+        assert Parameters().needed(there - 1) <= there - 2, "one may leave"
+    assert CAST.least <= CAST.summed
