@@ -261,7 +261,7 @@ class StateDamaged(ServerError):
 
 
 class Refusal(FedpersonaError):
-    """The device's own no: nothing of its owner's was sent, and the ledger says why."""
+    """The device's own no: nothing more is sent, and the ledger says why."""
 
 
 class ConsentMissing(Refusal):

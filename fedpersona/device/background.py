@@ -40,7 +40,7 @@ class Stop:
             Stopped: the app wishes to stop.
         """
         if self._event.is_set():
-            raise Stopped("stopped by the app; nothing that was queued was sent")
+            raise Stopped("stopped by the app; nothing more was sent")
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at once when the app wishes to stop; tell whether it does."""

@@ -112,8 +112,9 @@ class Gate:
             stop: the app's wish to stop, looked for between steps.
 
         Raises:
-            Refusal: the device said no, and the ledger says why: nothing was sent. Or, once the message was handed
-                over, whatever the link raised: the ledger then says that it may have left.
+            Refusal: the device said no, and the ledger says why: nothing more was sent. What the ledger says was sent
+                before stays sent: a masked update, which then gets no help to be opened.
+            Exception: whatever the link raised. Once it was handed the message, the ledger says that it may have left.
         """
         with self._refusing(server):
             permits = [self._consent.permit("share_update", server)]
@@ -144,7 +145,8 @@ class Gate:
                 entry = self._written(server, asked, queued)
             self._send(link, entry, queued, may_go_on)
             if secure is not None:
-                self._finish(server, plan, secure)
+                with self._refusing(server, plan):
+                    secure.finish()
         return plan
 
     @contextmanager
@@ -225,11 +227,3 @@ class Gate:
         finally:
             queued.words.fill(0)
         self._ledger.delivered(entry)
-
-    def _finish(self, server: str, plan: Plan, secure: SecureRound) -> None:
-        """Help to open the sum; write it down where the server gets no help, because it lied."""
-        try:
-            secure.finish()
-        except PlanRefused as refusal:
-            self._ledger.refused(server=server, purpose="share_update", plan=plan, reason=str(refusal))
-            raise

@@ -48,7 +48,7 @@ def test_a_wish_is_seen_by_all_who_look_and_cannot_be_taken_back():
     stop.set()
     assert stop.wished
     assert stop.wait(3600) is True
-    with pytest.raises(Stopped, match="nothing that was queued was sent"):
+    with pytest.raises(Stopped, match="nothing more was sent"):
         stop.check()
 
 

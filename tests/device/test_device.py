@@ -83,24 +83,29 @@ def test_conditions_that_are_not_met_are_told_and_nothing_happens(device):
         assert membership.stop()
 
 
-def test_a_withdrawal_stops_what_is_under_way_in_under_a_second(device):
+@pytest.mark.parametrize("step", ["share", "update", "agree", "unmask"])
+def test_a_withdrawal_stops_what_is_under_way_in_under_a_second(device, step, monkeypatch):
+    from fedpersona.simulation.secure_crowd import SecureCrowd
+
+    held, there, takes = threading.Event(), threading.Event(), getattr(SecureCrowd, step)
+
+    def slowly(*arguments):
+        there.set()
+        held.wait(10)
+        return takes(*arguments)
+
+    monkeypatch.setattr(SecureCrowd, step, slowly)
     device.consent.grant("share_update", server=SERVER)
-    with federation(patience=20.0).at(SERVER) as server:
-        held, summed = threading.Event(), server._crowd_sum
-
-        def slowly(*arguments):
-            held.wait(10)
-            return summed(*arguments)
-
-        server._crowd_sum = slowly
+    with federation(patience=20.0).at(SERVER):
         membership = device.join(SERVER, wait=0)
-        time.sleep(0.5)
+        assert there.wait(20)
         started = time.perf_counter()
         device.consent.withdraw("share_update", server=SERVER)
         assert time.perf_counter() - started < 1.5
         assert not membership.running
         held.set()
-    assert len(device.ledger.contributions()) <= 1, "the round that was sent before, and none after"
+    sent = [entry.round_number for entry in device.ledger.contributions()]
+    assert sent == ([1] if step in ("agree", "unmask") else []), "what was sent before, and nothing after"
 
 
 def test_a_withdrawal_before_the_visit_has_begun_ends_the_waiting_and_is_said(device):

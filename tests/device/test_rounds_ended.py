@@ -60,6 +60,9 @@ def check(device, rounds, step, drawn, words):
     assert drawn.alive() == 0
     sent = [entry for entry in device.ledger.contributions(SERVER) if entry.plan_hash == _plan_of(rounds)]
     assert [entry.outcome for entry in sent] == ["delivered"] * (step in (AGREE, UNMASK))
+    refused = device.ledger.tail(1)[0]
+    assert (refused.kind, refused.plan_hash) in (("refused", _plan_of(rounds)), ("refused", None))
+    assert re.search(f"{TAKEN_BACK}|stopped by the app; nothing more was sent", refused.reason)
     assert device.ledger.verify()
 
 
