@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
 from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.aggregation.grid_collector import GridCollector, Pace
