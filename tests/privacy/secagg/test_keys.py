@@ -85,6 +85,13 @@ def test_every_key_has_one_purpose_and_one_roster():
     assert len({key[:16] for key in found}) == len(found)
 
 
+def test_every_bit_of_a_seed_is_in_its_mask_and_in_its_commitment():
+    number = int.from_bytes(b"\x5a" * 31, "little")
+    others = [number, *(number ^ 1 << bit for bit in range(255))]
+    assert len({committed(other, ROSTER) for other in others}) == 256
+    assert len({self_seed(other, ROSTER) for other in others}) == 256
+
+
 def test_shares_open_for_whom_they_were_sealed():
     secret, shares = token_bytes(32), token_bytes(64)
     sealed = seal(secret, ROSTER, 3, 5, shares)

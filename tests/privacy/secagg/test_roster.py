@@ -85,6 +85,14 @@ def test_a_leaf_is_never_an_inner_node_and_parts_are_never_read_otherwise():
     assert digest(b"a", b"") != digest(b"a") != digest(b"", b"a")
 
 
+def test_the_root_is_that_of_rfc_6962():
+    """Section 2.1: of five leaves the first four make a tree, the last one joins it."""
+    a, b, c, d, e = (one.leaf for one in ROSTERS[4].entries)
+    left = digest(b"node", digest(b"node", a, b), digest(b"node", c, d))
+    assert ROSTERS[4].head.root == digest(b"node", left, e)
+    assert ROSTERS[0].head.root == ROSTERS[0].entries[0].leaf == digest(b"leaf", entry(0).identity, entry(0).keys)
+
+
 def test_rosters_of_any_length_have_roots_of_their_own():
     assert len({roster.head.root for roster in ROSTERS}) == len(ROSTERS)
     doubled = Roster((*ROSTERS[2].entries, ROSTERS[2].entries[-1]))  # the flaw of CVE-2012-2459
