@@ -20,8 +20,9 @@ def test_a_plan_comes_back_from_the_wire_as_it_was():
 
 
 def test_two_plans_that_differ_anywhere_have_different_hashes():
-    changed = json.loads(PLAN.encode()) | {"min_count": 51}
-    assert Plan.decode(json.dumps(changed).encode()).hash() != PLAN.hash()
+    for change in ({"min_count": 51}, {"neighbours": 4}, {"threshold": 77}, {"masked": False}, {"metrics": True}):
+        changed = json.loads(PLAN.encode()) | change
+        assert Plan.decode(json.dumps(changed).encode()).hash() != PLAN.hash()
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,12 @@ def test_two_plans_that_differ_anywhere_have_different_hashes():
         ("settings", [["dim", [64]]]),
         ("settings", [["dim"]]),
         ("masked", 1),
+        ("neighbours", -1),
+        ("neighbours", 80.0),
+        ("neighbours", None),
+        ("threshold", -1),
+        ("threshold", True),
+        ("metrics", 1),
         ("program", "print(1)"),
     ],
 )
@@ -61,7 +68,10 @@ def test_no_bytes_raise_anything_else(data):
         Plan.decode(data)
 
 
-@pytest.mark.parametrize("name", ["clip", "epsilon", "round_number", "cohort", "seed", "serial", "issued", "expires"])
+@pytest.mark.parametrize(
+    "name",
+    ["clip", "epsilon", "round_number", "cohort", "seed", "serial", "issued", "expires", "neighbours", "threshold"],
+)
 def test_a_number_without_end_is_no_plan(name):
     import json
 
