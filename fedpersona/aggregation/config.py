@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from fedpersona.aggregation.superlink import SuperLink
 from fedpersona.errors import ConfigError, DataError, DataNotFound, UnsafeServer
-from fedpersona.privacy.secagg import Parameters
+from fedpersona.privacy.secagg import MOST_DEVICES, Parameters
+from fedpersona.privacy.secagg.parameters import LEAST_ROSTER
 from fedpersona.taste.model import TasteModel
 from fedpersona.taste.registry import create
 from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD, Setting
@@ -205,7 +206,7 @@ class RoundsConfig(_Section):
     """Longest update of a device; written as 0 it is None: no longest."""
     masked: bool = True
     """Whether only sums can be read."""
-    neighbours: Annotated[int, Field(ge=2, le=65_534)] = NEIGHBOURS
+    neighbours: Annotated[int, Field(ge=2)] = NEIGHBOURS
     """How many others a device masks with, and shares its secrets; an even number."""
     threshold: Annotated[int, Field(ge=2)] = THRESHOLD
     """How many of so many neighbours recover what a device shared: more than half. The more, the fewer may leave."""
@@ -220,12 +221,19 @@ class RoundsConfig(_Section):
 
     @model_validator(mode="after")
     def _fits(self) -> RoundsConfig:
+        if self.masked and self.cohort > MOST_DEVICES:
+            raise ValueError(f"cohort is {self.cohort:,}: devices mask among {MOST_DEVICES:,} at most")
         try:
             _ = self.masks
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if self.min_count > self.cohort:
             raise ValueError(f"min_count is {self.min_count}, above the cohort of {self.cohort}")
+        if self.masked and self.min_count < LEAST_ROSTER:
+            raise ValueError(
+                f"min_count is {self.min_count}: give {LEAST_ROSTER} or more where updates are masked: "
+                "of two devices each knows the other's update from the sum"
+            )
         if not self.min_count <= self.wait_for <= self.cohort:
             raise ValueError(f"wait_for is {self.wait_for}: give from min_count to cohort")
         return self

@@ -5,6 +5,7 @@ import pytest
 from fedpersona.aggregation.config import Endpoint, ServerConfig
 from fedpersona.aggregation.setup import NewServer, server_toml
 from fedpersona.errors import ConfigError, DataError, DataNotFound, InputError, UnknownName, UnsafeServer
+from fedpersona.privacy.secagg import Parameters
 
 EXAMPLE = Path(__file__).parents[2] / "server" / "server.toml"
 
@@ -118,6 +119,17 @@ def test_behind_a_proxy_on_this_machine_no_certificate_is_needed(tmp_path, liste
         ({"rounds": "deadline_seconds = 0"}, "rounds.deadline_seconds"),
         ({"rounds": "deadline_seconds = inf"}, "rounds.deadline_seconds"),
         ({"rounds": "over_sampling = nan"}, "rounds.over_sampling"),
+        ({"rounds": "linger_seconds = 0"}, "rounds.linger_seconds"),
+        ({"rounds": "linger_seconds = nan"}, "rounds.linger_seconds"),
+        ({"rounds": "neighbours = 5"}, "neighbours is 5: give an even number of 2 or more"),
+        ({"rounds": "neighbours = 0"}, "rounds.neighbours"),
+        ({"rounds": "neighbours = 70000"}, "rounds.neighbours"),
+        ({"rounds": "neighbours = 10"}, "threshold is 56: give more than half of the 10 neighbours, at most all"),
+        ({"rounds": "threshold = 38"}, "threshold is 38: give more than half of the 76 neighbours, at most all"),
+        ({"rounds": "threshold = 77"}, "threshold is 77: give more than half of the 76 neighbours, at most all"),
+        ({"rounds": "threshold = 50.5"}, "rounds.threshold"),
+        ({"rounds": "min_count = 2"}, "min_count is 2: give 3 or more"),
+        ({"rounds": "cohort = 2"}, "rounds"),
         ({"rounds": "clip = -1"}, "rounds.clip"),
         ({"rounds": "clip = inf"}, "rounds.clip"),
         ({"schedule": "kind = 'weekly'"}, "schedule.kind"),
@@ -161,6 +173,17 @@ def test_no_longest_update_is_written_as_0(tmp_path):
     assert load(tmp_path, rounds="clip = 0").rounds.clip is None
     assert load(tmp_path, rounds="clip = 2").rounds.clip == 2.0
     assert load(tmp_path).rounds.clip == 64.0
+
+
+def test_without_masks_a_round_may_be_of_one_device_and_with_them_of_three(tmp_path):
+    assert load(tmp_path, rounds="masked = false\nmin_count = 1").rounds.min_count == 1
+    assert load(tmp_path, rounds="min_count = 3").rounds.min_count == 3
+
+
+def test_neighbours_and_threshold_are_what_a_secure_sum_takes(tmp_path):
+    masks = load(tmp_path, rounds="neighbours = 20\nthreshold = 15").rounds.masks
+    assert (masks.neighbours, masks.threshold) == (20, 15)
+    assert load(tmp_path).rounds.masks == Parameters()
 
 
 def test_it_cannot_be_changed_after_it_was_checked(tmp_path):
