@@ -101,7 +101,7 @@ def test_behind_a_proxy_on_this_machine_no_certificate_is_needed(tmp_path, liste
         ({"federation": 'name = "<script>"'}, "federation.name"),
         ({"server": "address = 'http://a.example'"}, "server.address"),
         ({"server": "address = 'https://a.example/path'"}, "server.address"),
-        ({"server": "address = 'https://me:secret@a.example'"}, "server.address"),
+        ({"server": "address = 'https://me:hunter2@a.example'"}, "server.address"),
         ({"server": "address = 'https://a.example:99999'"}, "server.address"),
         ({"server": LEAST["server"] + "\nlisten = '8443'"}, "server.listen"),
         ({"server": LEAST["server"] + "\nlisten = '127.0.0.1:0'"}, "server.listen"),
@@ -143,7 +143,7 @@ def test_what_is_wrong_is_named_with_its_place_in_one_sentence(tmp_path, section
     assert isinstance(caught.value, ConfigError | DataError)
     assert place in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_an_unknown_model_is_told_with_those_there_are(tmp_path):
