@@ -90,12 +90,12 @@ def test_a_message_of_no_known_kind_is_refused_in_a_short_sentence(kind):
 
 
 def test_what_a_large_round_sends_is_within_the_limits():
-    """A thousand neighbours of a device, in a roster of a million."""
+    """A thousand neighbours of a device, in a roster of a hundred thousand."""
     others = range(1000)
     fields = {
         "shares": encode_delivered(dict.fromkeys(others, bytes(80)), others),
         "signatures": encode_signatures(dict.fromkeys(others, bytes(64))),
-        "survivors": bytes(1_000_000 // 8),
+        "survivors": bytes(100_000 // 8),
     }
     for kind, name in (("train.update", "shares"), ("query.unmask", "signatures"), ("query.agree", "survivors")):
         checked(kind, {"plan_hash": PLAN.encode(), name: fields[name]}, ASKS)

@@ -18,6 +18,9 @@ from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.trainings import Trainings
 from fedpersona.taste.model import Shared
 
+STAGES = ("gathering", "entering", "sharing", "updating", "agreeing", "unmasking")
+"""Of a secure sum, in their order."""
+
 START = 1_795_384_800
 """22 November 2026, 22:00 UTC."""
 
@@ -81,7 +84,7 @@ def fill(config: ServerConfig, database: Database, *, trainings: int = 2, device
 
 
 def _rounds(journal: Journal, training: int, number: int) -> Iterator[int]:
-    stages = {"gathering": 4.2, "entering": 9.8, "updating": 21.5}
+    stages = dict(zip(STAGES, (4.2, 9.8, 8.1, 21.5, 3.4, 5.6), strict=True))
     for place in range(1, 5):
         attempt = 1
         if place == 3:
@@ -92,7 +95,7 @@ def _rounds(journal: Journal, training: int, number: int) -> Iterator[int]:
             attempt = 2
         answered = 290 + 11 * place + 3 * number
         opened = journal.begin(training, place, attempt, 100 * number + place, 372)
-        journal.phase(opened, "updating")
+        journal.phase(opened, "unmasking")
         journal.end(
             opened,
             "completed",

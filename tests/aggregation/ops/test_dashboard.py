@@ -10,7 +10,7 @@ from sqlalchemy import update
 from fedpersona.aggregation import database as tables
 from fedpersona.aggregation.journal import Journal
 from tests.aggregation.ops.asking import Watched
-from tests.aggregation.ops.invented import configured
+from tests.aggregation.ops.invented import STAGES, configured
 
 MARKUP = "<script>alert(1)</script> & \"'"
 
@@ -57,10 +57,16 @@ def test_rounds_models_and_devices_are_those_of_the_records(watched):
         assert f'<th scope="row">{reason}</th>' in found
 
 
+def test_the_stages_of_a_round_are_shown_in_their_order_with_their_mean_seconds(watched):
+    told = page(watched).partition("<h3>Seconds by stage</h3>")[2]
+    places = [told.index(f'<th scope="row">{stage}</th>') for stage in STAGES]
+    assert places == sorted(places)
+
+
 def test_a_round_that_runs_shows_its_phase_and_no_numbers_yet(watched):
     journal = Journal(watched.database)
-    journal.phase(journal.begin(3, 1, 1, 999, 80), "updating")
-    assert '<th scope="row">3.1</th><td>now: updating</td><td class="figure"></td>' in page(watched)
+    journal.phase(journal.begin(3, 1, 1, 999, 80), "agreeing")
+    assert '<th scope="row">3.1</th><td>now: agreeing</td><td class="figure"></td>' in page(watched)
 
 
 def test_answers_that_came_after_their_round_are_not_lost_by_this_one(new):

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.journal import Journal
 from fedpersona.aggregation.ops.metrics import METRICS, journal_metrics
+from tests.aggregation.ops.invented import STAGES
 
 GRAFANA = Path(__file__).parents[3] / "server" / "grafana.json"
 
@@ -35,9 +36,10 @@ def test_what_the_journal_counted_is_what_is_told(watched):
     assert found["fedpersona_dropouts_total", "late"] == sum(one.late for one in rounds)
     assert found["fedpersona_refused_total", "declined"] == 48
     assert found["fedpersona_bytes_total", "up"] == sum(one.bytes_up for one in rounds)
-    assert found["fedpersona_stage_seconds_total", "entering"] == pytest.approx(
-        sum(r.seconds.get("entering", 0) for r in rounds)
-    )
+    for stage in STAGES:
+        assert found["fedpersona_stage_seconds_total", stage] == pytest.approx(
+            sum(one.seconds.get(stage, 0) for one in rounds)
+        )
     assert found["fedpersona_model_version",] == 2
     assert found["fedpersona_devices", "enrolled"] == 4
     assert found["fedpersona_devices", "revoked"] == 1
