@@ -18,7 +18,7 @@ Value: TypeAlias = "int | float | bool | tuple[str, ...] | None"
 
 FLOORS: Mapping[str, str] = {
     "least_cohort": "a whole number of devices, at least 2",
-    "least_neighbours": "a whole number of devices from 2 to 65,534",
+    "least_neighbours": "a whole number of devices from 2 to 1,024",
     "least_threshold": "a share above 0.5, at most 1",
     "allow_unmasked": "true or false",
     "largest_clip": "a length above 0, or none",

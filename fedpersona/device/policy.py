@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpersona.device.store import Store
 from fedpersona.errors import BelowFloor, VaultDamaged
+from fedpersona.privacy.secagg import MOST_NEIGHBOURS
 from fedpersona.taste import MODELS
 from fedpersona.wire.plan import Plan
 
@@ -40,7 +41,7 @@ class Policy(BaseModel):
 
     least_cohort: Annotated[int, Field(ge=2)] = 50
     """Fewest devices that a sum may be released for (``min_count`` of the plan)."""
-    least_neighbours: Annotated[int, Field(ge=2, le=65_534)] = 40
+    least_neighbours: Annotated[int, Field(ge=2, le=MOST_NEIGHBOURS)] = 40
     """Fewest others that a masked update is masked with, and its secrets shared among; everyone of a smaller roster."""
     least_threshold: Annotated[float, Field(gt=0.5, le=1, allow_inf_nan=False)] = 0.6
     """Least share of them that has to answer before anything of a device can be recovered.

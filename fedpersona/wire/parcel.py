@@ -22,10 +22,10 @@ from fedpersona.errors import ParcelRefused, ReplyUnsigned
 __all__ = ["ASKS", "BODIES", "REFUSALS", "REPLIES", "Field", "Parcel", "checked", "sign_reply", "verify_reply"]
 
 LARGEST_UPDATE = 1 << 30  # bytes: what any device sends at most; its owner's policy is far below
-_NEIGHBOURS = 65_535
+_NEIGHBOURS = 2048
 _PLAN = 66_000
 _HASH = 64  # in hexadecimal
-_ROSTER = 1 << 20  # devices
+_ROSTER = 1 << 17  # devices
 
 REFUSALS = ("declined", "plan", "form", "late", "failed")
 """What a server hears from a device that does not answer. It never hears why its owner says no.

@@ -104,7 +104,7 @@ def test_at_a_terminal_it_asks(shell, tmp_path, answer, kept):
     ("wish", "words"),
     [
         ("least_cohort=1", "at least 2"),
-        ("least_neighbours=1", "from 2 to 65,534"),
+        ("least_neighbours=1", "from 2 to 1,024"),
         ("least_threshold=0.5", "above 0.5, at most 1"),
         ("largest_cohort=1", "unknown floor"),
         ("least_cohort", "NAME=VALUE"),
@@ -142,7 +142,7 @@ def test_without_a_device_it_says_how_to_begin(tmp_path):
     [
         ("least_cohort", " 75 ", 75),
         ("least_neighbours", "2", 2),
-        ("least_neighbours", "65534", 65_534),
+        ("least_neighbours", "1024", 1024),
         ("least_threshold", " .75", 0.75),
         ("least_threshold", "1", 1.0),
         ("least_threshold", "0.500000001", 0.500000001),
@@ -213,7 +213,7 @@ def test_an_unknown_floor_names_those_there_are():
         Policy(),
         Policy(least_cohort=2, allow_unmasked=True, largest_clip=None, largest_upload=1, models=()),
         Policy(least_neighbours=2, least_threshold=0.500000001),
-        Policy(least_neighbours=65_534, least_threshold=1.0),
+        Policy(least_neighbours=1024, least_threshold=1.0),
         Policy(largest_epsilon=0.5, most_rounds_a_day=1, least_hours_between=0.25, largest_clip=1e-6),
     ],
 )

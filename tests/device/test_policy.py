@@ -152,7 +152,7 @@ def test_what_the_owner_allows_is_allowed():
         {"least_cohort": 50.0},
         {"least_cohort": True},
         {"least_neighbours": 1},
-        {"least_neighbours": 65_535},
+        {"least_neighbours": 1025},
         {"least_neighbours": 40.0},
         {"least_threshold": 0.5},
         {"least_threshold": 1.01},

@@ -10,7 +10,8 @@ sides, ``device`` and ``server``.
 """
 
 from fedpersona.privacy.secagg.device import DeviceRound
-from fedpersona.privacy.secagg.parameters import Chances, Parameters, chances
+from fedpersona.privacy.secagg.graph import MOST_DEVICES
+from fedpersona.privacy.secagg.parameters import MOST_NEIGHBOURS, Chances, Parameters, chances
 from fedpersona.privacy.secagg.server import ServerRound
 
-__all__ = ["Chances", "DeviceRound", "Parameters", "ServerRound", "chances"]
+__all__ = ["MOST_DEVICES", "MOST_NEIGHBOURS", "Chances", "DeviceRound", "Parameters", "ServerRound", "chances"]

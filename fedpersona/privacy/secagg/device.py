@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from fedpersona.errors import PlanRefused, ReplyUnsigned
 from fedpersona.privacy.secagg import messages
-from fedpersona.privacy.secagg.graph import neighbours_of
+from fedpersona.privacy.secagg.graph import MOST_DEVICES, neighbours_of
 from fedpersona.privacy.secagg.keys import (
     PrivateKey,
     agree,
@@ -254,6 +254,8 @@ class DeviceRound:
 
     def _enter(self, head: Head, place: int, entries: list[Entry], proof: bytes) -> None:
         """Check the roster and this device's place in it, and agree on keys with its neighbours."""
+        if head.size > MOST_DEVICES:
+            _refuse(f"the roster has {head.size:,} devices, this one takes part among {MOST_DEVICES:,} at most")
         if not self._least <= head.size <= self._most:
             _refuse(f"the roster has {head.size:,} devices, the plan says {self._least:,} to {self._most:,}")
         if place >= head.size:

@@ -9,19 +9,22 @@ their graphs, where the server draws them. With k + 1 devices or fewer everyone 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from fedpersona.privacy.secagg.keys import expand_key
 
-__all__ = ["circles", "everyone", "neighbours_of"]
+__all__ = ["MOST_DEVICES", "circles", "everyone", "neighbours_of"]
 
-_MOST = 1 << 20  # devices of a roster: what a phone can draw the circles of
+MOST_DEVICES = 1 << 17
+"""Devices of a roster, at most: what a phone can draw the circles of, in a second or a few."""
 
 
 def circles(size: int, neighbours: int) -> int:
-    """Return how many circles are drawn: the fewest with which a device has k different neighbours on average.
+    """Return how many circles are drawn: a device then has k different neighbours on average, or one fewer or more.
 
     A circle leaves out each other device with the chance 1 - 2 / (n - 1). Multiplied step by step: both sides of a
     round have to find the same number, and a logarithm may differ between machines in its last bit.
@@ -30,7 +33,7 @@ def circles(size: int, neighbours: int) -> int:
     if others <= neighbours:
         return 0
     count, missed = 0, 1.0
-    while others * (1.0 - missed) < neighbours:
+    while others * (1.0 - missed) < neighbours - 1:
         missed *= 1.0 - 2.0 / others
         count += 1
     return count
@@ -65,12 +68,9 @@ def neighbours_of(roster: bytes, size: int, neighbours: int, device: int) -> tup
     return tuple(sorted(found))
 
 
-def _drawn(roster: bytes, size: int, neighbours: int) -> list[NDArray[np.int64]]:
-    """Return orders of the devices, each drawn by sorting random numbers of 64 bits under the roster's hash."""
-    if size > _MOST:
-        raise ValueError(f"a roster of {size:,} devices is larger than {_MOST:,}")
+def _drawn(roster: bytes, size: int, neighbours: int) -> Iterator[NDArray[np.int64]]:
+    """Give orders of the devices, each drawn by sorting random numbers of 64 bits under the roster's hash."""
     stream = Cipher(algorithms.AES(expand_key(roster, b"graph", 16)), modes.CTR(bytes(16))).encryptor()
     zeros = bytes(8 * size)
-    return [
-        np.argsort(np.frombuffer(stream.update(zeros), "<u8"), kind="stable") for _ in range(circles(size, neighbours))
-    ]
+    for _ in range(circles(size, neighbours)):
+        yield np.argsort(np.frombuffer(stream.update(zeros), "<u8"), kind="stable")

@@ -15,7 +15,10 @@ from fedpersona.errors import ConfigError
 from fedpersona.privacy.secagg.graph import circles
 from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
-__all__ = ["LEAST_ROSTER", "Chances", "Parameters", "chances"]
+__all__ = ["LEAST_ROSTER", "MOST_NEIGHBOURS", "Chances", "Parameters", "chances"]
+
+MOST_NEIGHBOURS = 1024
+"""Beyond a few hundred nothing is gained, and a device would have to draw, sign and share for minutes."""
 
 LEAST_ROSTER = 3
 """Two devices that take part know each other's update from the sum."""
@@ -31,8 +34,8 @@ class Parameters:
     """t: how many of k neighbours recover what a device shared; in proportion where it has fewer neighbours."""
 
     def __post_init__(self) -> None:
-        if self.neighbours < 2 or self.neighbours % 2:
-            raise ConfigError(f"neighbours is {self.neighbours}: give an even number of 2 or more")
+        if not 2 <= self.neighbours <= MOST_NEIGHBOURS or self.neighbours % 2:
+            raise ConfigError(f"neighbours is {self.neighbours:,}: give an even number from 2 to {MOST_NEIGHBOURS:,}")
         if not self.neighbours < 2 * self.threshold <= 2 * self.neighbours:
             raise ConfigError(
                 f"threshold is {self.threshold}: give more than half of the {self.neighbours} neighbours, at most all; "

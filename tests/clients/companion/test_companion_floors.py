@@ -90,7 +90,7 @@ def test_all_back_to_the_usual_says_what_it_lowers(served, browser):
     [
         ("least_cohort", "1", "at least 2"),
         ("least_cohort", "", "at least 2"),
-        ("least_neighbours", "1", "from 2 to 65,534"),
+        ("least_neighbours", "1", "from 2 to 1,024"),
         ("least_threshold", "0.5", "above 0.5"),
         ("largest_clip", "nan", "a length above 0"),
         ("largest_upload", '"><script>', "a number of bytes"),

@@ -83,14 +83,14 @@ def test_chances_are_those_of_drawing_without_replacement(found, size, colluding
 
 
 def test_chances_are_those_of_trying_every_set_of_neighbours_where_all_of_a_number_are_as_likely():
-    """Of everybody's others: 6, all of them neighbours; and of 5, of which four circles give a pair each."""
+    """Of everybody's others: 6, all of them neighbours; and of 5, of which two circles give a pair each."""
     all_of_them = chances(7, Parameters(6, 4), colluding=0.5, leaving=0.5)  # 3 of 6
     assert (all_of_them.alone, all_of_them.split, all_of_them.failed) == (float("-inf"), 0.0, 0.0)
-    assert circles(6, 4) == 4
+    assert circles(6, 4) == 2
     pairs = list(combinations(range(5), 2))
     found, bad = Parameters(4, 3), 2
     hit = {"alone": 0, "split": 0, "failed": 0}
-    for drawn in product(pairs, repeat=4):
+    for drawn in product(pairs, repeat=2):
         others = {other for pair in drawn for other in pair}
         marked, needed = sum(other < bad for other in others), found.needed(len(others))
         hit["alone"] += marked >= needed
@@ -98,9 +98,9 @@ def test_chances_are_those_of_trying_every_set_of_neighbours_where_all_of_a_numb
         hit["failed"] += marked > len(others) - needed
     result = chances(6, found, colluding=bad / 5, leaving=bad / 5)
     for event, count in hit.items():
-        chance = min(1.0, 6 * count / len(pairs) ** 4)
+        chance = min(1.0, 6 * count / len(pairs) ** 2)
         assert 2 ** getattr(result, event) == pytest.approx(chance)
-    assert 0 < hit["alone"] < hit["split"] < len(pairs) ** 4
+    assert 0 < hit["alone"] < hit["split"] < len(pairs) ** 2
 
 
 def test_chances_are_those_of_graphs_as_they_are_drawn():
@@ -141,9 +141,9 @@ def test_chances_that_cannot_be_are_none_and_those_that_must_be_are_certain():
     assert result.failed == 0.0
 
 
-@pytest.mark.parametrize(("size", "split", "failed"), [(100, -200, -100), (1000, -50, -7), (10_000, -43, -2)])
+@pytest.mark.parametrize(("size", "split", "failed"), [(100, -200, -100), (1000, -50, -6), (10_000, -40, -2)])
 def test_the_default_numbers_hold_where_a_tenth_collude_and_a_tenth_leave(size, split, failed):
     result = chances(size, DEFAULT, colluding=0.1, leaving=0.1)
-    assert result.alone < -120
+    assert result.alone < -110
     assert result.split < split
     assert result.failed < failed

@@ -124,6 +124,18 @@ def test_up_to_half_of_the_shares_beyond_t_may_be_wrong_and_are_found(sharing, r
     assert found[1] == (wrong if looked_at else frozenset())
 
 
+@pytest.mark.parametrize("count", range(1, 13))
+def test_exactly_half_of_the_shares_beyond_t_may_be_wrong_and_not_one_more(count):
+    points = range(1, count + 1)
+    for needed in range(1, count + 1):
+        shares = dict(zip(points, split(99, points, needed, token_bytes), strict=True))
+        correctable = (count - needed) // 2
+        for wrong in (correctable, correctable + 1):
+            spoilt = {p: share + (p <= wrong) for p, share in shares.items()}
+            found = recover_robust(spoilt, needed, lambda number: number == 99)
+            assert found == ((99, frozenset(range(1, wrong + 1))) if wrong == correctable else None)
+
+
 @given(sharings(), st.randoms(use_true_random=False))
 def test_with_fewer_than_t_right_shares_nothing_is_believed(sharing, random):
     secret, needed, shares = sharing
