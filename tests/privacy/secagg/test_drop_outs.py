@@ -77,6 +77,7 @@ def test_with_fewer_than_t_neighbours_the_round_fails_by_name_reveals_nothing_an
     with pytest.raises(failure, match="round 1:"):
         round_.run_from(exchange, {exchange: range(T, SIZE)})  # leaves t devices, with t - 1 neighbours each
     assert not round_.sent if exchange == "share" else reveals_nothing(round_)
+    assert not round_.handed or exchange == "unmask"  # nobody is asked for shares in vain
     assert round_.nobody_gave_both()
     assert not round_.server.faulty
     again = Round(*COMPLETE, seed=2, plan="cd" * 32)

@@ -131,7 +131,8 @@ def test_exactly_half_of_the_shares_beyond_t_may_be_wrong_and_not_one_more(count
         shares = dict(zip(points, split(99, points, needed, token_bytes), strict=True))
         correctable = (count - needed) // 2
         for wrong in (correctable, correctable + 1):
-            spoilt = {p: share + (p <= wrong) for p, share in shares.items()}
+            by = {p: int.from_bytes(token_bytes(31), "little") + 1 for p in range(1, wrong + 1)}
+            spoilt = {p: (share + by.get(p, 0)) % PRIME for p, share in shares.items()}
             found = recover_robust(spoilt, needed, lambda number: number == 99)
             assert found == ((99, frozenset(range(1, wrong + 1))) if wrong == correctable else None)
 
