@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedpersona.aggregation.exchange import Exchanges, Questions
 from fedpersona.errors import LayoutMismatch, ParcelRefused
-from fedpersona.privacy.secagg import Parameters, ServerRound
+from fedpersona.privacy.secagg import ServerRound
 from fedpersona.wire.layout import Layout
-from fedpersona.wire.message import Words, decode, word_type
+from fedpersona.wire.message import Words, decode
 from fedpersona.wire.parcel import BODIES, Parcel, verify_reply
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_roster import sign_roster
@@ -54,13 +53,7 @@ class SecureSum:
         self._stage = stage
         self._places: dict[int, int] = {}
         """Place in the roster by node."""
-        self._round = ServerRound(
-            self._digest,
-            plan.round_number,
-            Parameters(plan.neighbours, plan.threshold),
-            least=plan.min_count,
-            total=np.zeros(layout.size, word_type(plan.ring_bits)),
-        )
+        self._round = ServerRound.for_plan(plan, layout.size)
         self._summed: dict[int, int] = {}
         """Place by node, of those whose update is in the sum."""
         self.failed: set[int] = set()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from fedpersona.device.link import Link
 from fedpersona.errors import PlanRefused, RoundClosed
-from fedpersona.privacy.secagg import DeviceRound, Parameters
+from fedpersona.privacy.secagg import DeviceRound
 from fedpersona.wire.message import Words
 from fedpersona.wire.plan import Plan
 
@@ -44,14 +44,7 @@ class SecureRound:
         self._digest = plan.hash()
         self._may_go_on = may_go_on
         self._pause = pause
-        self._round = DeviceRound(
-            self._digest,
-            Parameters(plan.neighbours, plan.threshold),
-            least=plan.min_count,
-            most=plan.cohort,
-            identity=link.identity,
-            least_neighbours=least_neighbours,
-        )
+        self._round = DeviceRound.for_plan(plan, link.identity, least_neighbours=least_neighbours)
 
     def mask(self, words: Words) -> None:
         """Enter the round, share the secrets, and mask the update in place.

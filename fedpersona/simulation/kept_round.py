@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpersona.errors import RoundClosed
-from fedpersona.privacy.secagg import DeviceRound, Parameters
+from fedpersona.privacy.secagg import DeviceRound
 from fedpersona.simulation.simulated_device import SimulatedDevice
 from fedpersona.wire.message import word_type
 from fedpersona.wire.parcel import Parcel
@@ -71,13 +71,9 @@ class KeptRound:
 
     def entering(self, device: SimulatedDevice) -> DeviceRound:
         """Return the device's state machine at its beginning."""
-        plan = self.plan
-        return DeviceRound(
-            plan.hash(),
-            Parameters(plan.neighbours, plan.threshold),
-            least=plan.min_count,
-            most=plan.cohort,
-            identity=device.key.public_key().public_bytes_raw(),
+        return DeviceRound.for_plan(
+            self.plan,
+            device.key.public_key().public_bytes_raw(),
             random=_drawn_from(self.fields["secret"]),
         )
 

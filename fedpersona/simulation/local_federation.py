@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from threadpoolctl import threadpool_limits
 
@@ -29,7 +28,7 @@ from fedpersona.simulation.simulated_device import addend
 from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
-from fedpersona.wire.message import Words, decode, word_type
+from fedpersona.wire.message import Words, decode
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import seal
 from fedpersona.wire.signed_roster import sign_roster
@@ -165,13 +164,7 @@ class LocalFederation:
         layout = round_layout(self.model, self.crowd.catalogue, plan)
         fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
         current = OpenRound(plan, shared, self.key)
-        server = ServerRound(
-            plan.hash(),
-            plan.round_number,
-            Parameters(plan.neighbours, plan.threshold),
-            least=plan.min_count,
-            total=np.zeros(layout.size, word_type(plan.ring_bits)),
-        )
+        server = ServerRound.for_plan(plan, layout.size)
         crowd = SecureCrowd(plan, range(len(self.crowd)), seed=self.seed)
 
         def words_of(device: int) -> Words:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedpersona.privacy.secagg import DeviceRound, Parameters, ServerRound
+from fedpersona.privacy.secagg import DeviceRound, ServerRound
 from fedpersona.simulation.simulated_device import signing_key
 from fedpersona.wire.message import Words
 from fedpersona.wire.parcel import sign_reply
@@ -28,13 +28,7 @@ class SecureCrowd:
         self._digest = plan.hash()
         self._keys: dict[int, Ed25519PrivateKey] = {device: signing_key(seed, device) for device in devices}
         self._rounds = {
-            device: DeviceRound(
-                self._digest,
-                Parameters(plan.neighbours, plan.threshold),
-                least=plan.min_count,
-                most=plan.cohort,
-                identity=key.public_key().public_bytes_raw(),
-            )
+            device: DeviceRound.for_plan(plan, key.public_key().public_bytes_raw())
             for device, key in self._keys.items()
         }
         self._places: dict[int, int] = {}

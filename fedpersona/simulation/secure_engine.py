@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.rounding import device_offsets
-from fedpersona.privacy.secagg import Parameters, ServerRound
+from fedpersona.privacy.secagg import ServerRound
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.engine import Progress, silent
 from fedpersona.simulation.population import Population
@@ -16,7 +15,7 @@ from fedpersona.simulation.secure_crowd import SecureCrowd
 from fedpersona.simulation.simulated_device import addend
 from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import Shared, TasteModel
-from fedpersona.wire.message import Words, word_type
+from fedpersona.wire.message import Words
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
@@ -63,13 +62,7 @@ class SecureEngine:
             self.progress(done, len(answering))
             return fixed_point.encode_words(update, device_offsets(plan, layout, plays))
 
-        server = ServerRound(
-            plan.hash(),
-            plan.round_number,
-            Parameters(plan.neighbours, plan.threshold),
-            least=plan.min_count,
-            total=np.zeros(layout.size, word_type(plan.ring_bits)),
-        )
+        server = ServerRound.for_plan(plan, layout.size)
         crowd = SecureCrowd(plan, asked, seed=plan.seed)
         with threadpool_limits(1):
             crowd.enter(server)

@@ -39,6 +39,7 @@ from fedpersona.privacy.secagg.shamir import PRIME, encode_element, split
 from fedpersona.privacy.secagg.survivors import bits_of
 from fedpersona.wire.message import Words
 from fedpersona.wire.parcel import verify_reply
+from fedpersona.wire.plan import Plan
 
 __all__ = ["DeviceRound"]
 
@@ -104,6 +105,30 @@ class DeviceRound:
         """Neighbours that shared: A2, as far as this device sees."""
         self._survivors: frozenset[int] = frozenset()
         self._agreed = b""
+
+    @classmethod
+    def for_plan(
+        cls,
+        plan: Plan,
+        identity: bytes,
+        *,
+        least_neighbours: int = 0,
+        random: Callable[[int], bytes] = token_bytes,
+    ) -> DeviceRound:
+        """Return one device's side of a plan's round.
+
+        Raises:
+            ConfigError: the plan's k and t are none.
+        """
+        return cls(
+            plan.hash(),
+            Parameters.of(plan),
+            least=plan.min_count,
+            most=plan.cohort,
+            identity=identity,
+            least_neighbours=least_neighbours,
+            random=random,
+        )
 
     @property
     def finished(self) -> bool:

@@ -13,7 +13,7 @@ from math import comb, floor, log2
 
 from fedpersona.errors import ConfigError
 from fedpersona.privacy.secagg.graph import circles
-from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
+from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD, Plan
 
 __all__ = ["LEAST_ROSTER", "MOST_NEIGHBOURS", "Chances", "Parameters", "chances"]
 
@@ -41,6 +41,15 @@ class Parameters:
                 f"threshold is {self.threshold}: give more than half of the {self.neighbours} neighbours, at most all; "
                 "with half of them or less a server could get both of a device's secrets"
             )
+
+    @classmethod
+    def of(cls, plan: Plan) -> Parameters:
+        """Return those of a plan.
+
+        Raises:
+            ConfigError: they are none.
+        """
+        return cls(plan.neighbours, plan.threshold)
 
     def needed(self, degree: int) -> int:
         """Return t for a device with so many neighbours: the same share of them, rounded up, and above half."""

@@ -7,8 +7,7 @@ roster. No input and no output here: what devices answered in, what to ask them 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from secrets import token_bytes
 
 import numpy as np
@@ -19,11 +18,13 @@ from fedpersona.privacy.secagg.graph import everyone
 from fedpersona.privacy.secagg.keys import PrivateKey, agree, committed, self_seed
 from fedpersona.privacy.secagg.masks import add_masks
 from fedpersona.privacy.secagg.parameters import LEAST_ROSTER, Parameters
+from fedpersona.privacy.secagg.recovery import recover_secrets
 from fedpersona.privacy.secagg.roster import Entry, Head, Roster
-from fedpersona.privacy.secagg.shamir import decode_element, recover_robust
+from fedpersona.privacy.secagg.shamir import decode_element
 from fedpersona.privacy.secagg.survivors import encoded_bits
-from fedpersona.wire.message import Words
+from fedpersona.wire.message import Words, word_type
 from fedpersona.wire.parcel import verify_reply
+from fedpersona.wire.plan import Plan
 
 __all__ = ["ServerRound"]
 
@@ -48,6 +49,7 @@ class ServerRound:
         self._probe = PrivateKey.draw(token_bytes)
         """Masks nothing: what it agrees on with a key tells whether another has the same effect."""
         self._effects: set[bytes] = set()
+        self._identities: set[bytes] = set()
         self._entered: list[Entry] = []
         self._tree: Roster | None = None
         self._roster = b""
@@ -68,6 +70,17 @@ class ServerRound:
         self.faulty: set[int] = set()
         """Devices that shared or answered what does not fit."""
 
+    @classmethod
+    def for_plan(cls, plan: Plan, size: int) -> ServerRound:
+        """Return the server's side of a plan's round, over vectors of ``size`` numbers."""
+        return cls(
+            plan.hash(),
+            plan.round_number,
+            Parameters.of(plan),
+            least=plan.min_count,
+            total=np.zeros(size, word_type(plan.ring_bits)),
+        )
+
     # -- who takes part: A1 --
 
     def enter(self, identity: bytes, keys: bytes, signature: bytes) -> int:
@@ -83,9 +96,10 @@ class ServerRound:
         effects = {self._probe.exchange(entry.c), self._probe.exchange(entry.s)}
         if None in effects or len(effects) != 2:
             raise ParcelRefused("a key that nobody could mask with")
-        if effects & self._effects or any(other.identity == identity for other in self._entered):
+        if effects & self._effects or identity in self._identities:
             raise ParcelRefused("a key that another device entered with")
         self._effects |= {effect for effect in effects if effect is not None}
+        self._identities.add(identity)
         self._entered.append(entry)
         return len(self._entered) - 1
 
@@ -267,7 +281,9 @@ class ServerRound:
             # Where enough neighbours answered and had no share that opens, none was dealt that does.
             self.faulty |= {place for place in short if self._served(place, self._answered)}
             raise DevicesLeft(self._round_number, len(short), len(targets))
-        secrets = self._recovered(sorted(targets))
+        asked = {place: self._shares[place] for place in targets}
+        secrets, suspected = recover_secrets(asked, self._needed, self._right)
+        self.faulty |= suspected
         spoilt = sum(secret is None for secret in secrets.values())
         if spoilt:
             raise SumSpoilt(self._round_number, f"the shares of the secrets of {spoilt} devices do not fit")
@@ -286,33 +302,11 @@ class ServerRound:
 
     # -- inner workings --
 
-    def _recovered(self, places: Iterable[int]) -> dict[int, int | None]:
-        """Return ``b`` of each device in the sum, ``s`` of each that left; note whose shares do not fit."""
-        secrets: dict[int, int | None] = {}
-        misfits: list[tuple[int, int]] = []
-        for place in places:
-            secrets[place], wrong = self._secret(place, frozenset())
-            misfits += [(place, answered) for answered in wrong]
-        liars = frozenset(answered for _, answered in misfits)
-        for place, secret in secrets.items():
-            if secret is None:  # an error at a known place costs one share, at an unknown one two
-                secrets[place], wrong = self._secret(place, liars)
-                misfits += [(place, answered) for answered in wrong]
-        # As shares by so many cannot be wrong, those that it dealt must be.
-        self.faulty |= {place for place, secret in secrets.items() if secret is None} | _suspects(misfits)
-        return secrets
-
-    def _secret(self, place: int, liars: Collection[int]) -> tuple[int | None, frozenset[int]]:
-        """Return a device's secret, and which devices' shares of it were wrong; leave out what some devices said."""
-
-        def right(secret: int) -> bool:
-            if place in self._summed:
-                return committed(secret, self._roster) == self._commitments[place]
-            return PrivateKey(secret).public == self._closed().entries[place].s
-
-        shares = {point: share for point, share in self._shares[place].items() if point - 1 not in liars}
-        secret, wrong = recover_robust(shares, self._needed(place), right) or (None, frozenset())
-        return secret, frozenset(point - 1 for point in wrong)
+    def _right(self, place: int, secret: int) -> bool:
+        """Tell whether a secret is ``b`` of a device in the sum, or ``s`` of one that left."""
+        if place in self._summed:
+            return committed(secret, self._roster) == self._commitments[place]
+        return PrivateKey(secret).public == self._closed().entries[place].s
 
     def _take_off(self, place: int, secret: int) -> None:
         """Take a device's own mask off, or, where it left, what those in the sum masked with it."""
@@ -362,12 +356,3 @@ class ServerRound:
         if self._tree is None:
             raise RoundFailed("the roster is still open")
         return self._tree
-
-
-def _suspects(misfits: Collection[tuple[int, int]]) -> set[int]:
-    """Return whom to suspect, by whose secret a wrong share is of, and who answered it: either may have made it.
-
-    The one of the two with more such shares; both where neither has. Otherwise a device could have honest ones blamed.
-    """
-    count = Counter(device for pair in misfits for device in pair)
-    return {device for pair in misfits for device in pair if count[device] == max(count[other] for other in pair)}
