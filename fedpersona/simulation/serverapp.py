@@ -46,7 +46,7 @@ class RunSettings:
     min_count: int = 0
     """Fewest devices whose sum may be released; 0: all of the cohort."""
     masked: bool = True
-    """Needs nine devices or more."""
+    """Needs three devices or more."""
     clip: float = 64.0
     """Longest update; 0: no longest."""
     gather_seconds: float = 120.0
