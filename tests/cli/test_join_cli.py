@@ -46,7 +46,7 @@ class Staying:
         self.process.kill()
         self.process.communicate()
 
-    def until(self, words, seconds=60.0):
+    def until(self, words, seconds=150.0):
         end = time.monotonic() + seconds
         while words not in self.told:
             assert time.monotonic() < end, f"'{words}' was not told: {self.told}"
