@@ -46,6 +46,7 @@ __all__ = ["Coordination", "train"]
 _LONGEST_WAIT = 90.0  # seconds for another coordinator to end
 _FRESH = 0.2  # seconds that the list of enrolled devices is good for: a thousand replies need not read it each
 _OUTCOMES: dict[type[Exception], str] = {DevicesLeft: "devices left", SumSpoilt: "spoilt"}
+_BESIDE = 4 << 20  # bytes of a reply beside the model's numbers, at most
 _EXCHANGES = 5  # of a secure sum
 _OVERTIME = 60  # seconds that a plan is valid beyond its exchanges
 
@@ -119,7 +120,6 @@ class Coordination:
 
     def train(self, grid: Grid) -> int:
         """Train to the end and promote; see :func:`train`."""
-        guard_replies()
         catalogue = self._catalogue()
         model = self.config.model.create()
         training = self._current(model, catalogue)
@@ -127,6 +127,8 @@ class Coordination:
         self._erase(collector)  # of a coordinator that was killed
         coordinator = self._coordinator(collector, model, catalogue, training)
         planned = model.planned_rounds(catalogue)
+        largest = max(model.layout(catalogue, number).size for number in range(1, planned + 1))
+        guard_replies(largest * coordinator.ring_bits // 8 + _BESIDE)
         while coordinator.shared.round_number < planned:
             self._round(coordinator, collector, training, planned)
         version = self._released(coordinator, training)

@@ -42,6 +42,7 @@ from fedpersona.device.background import Stop
 from fedpersona.device.https import Answer, Https
 from fedpersona.errors import ClockUnsure, EnrolmentRefused, ParcelRefused, RoundClosed, ServerUnreachable
 from fedpersona.flower import parcel_from, records_from
+from fedpersona.flower.inflation import check_inflation
 from fedpersona.wire.parcel import ASKS, REFUSALS, REPLIES, Parcel
 
 __all__ = ["Ask", "Node"]
@@ -52,7 +53,8 @@ HEARTBEAT = 60.0  # seconds; after two without one a server takes the node for g
 _MEDIA = "application/protobuf"
 _MOST_OBJECTS = 64
 _LARGEST_PIECE = 24 << 20  # bytes; Flower cuts at 20 MiB
-_LARGEST_MESSAGE = 256 << 20  # bytes of all pieces
+_LARGEST_MESSAGE = 256 << 20  # bytes of all pieces, and of what they make
+_BESIDE = 1 << 16  # bytes of a message beside its fields
 _LARGEST_ANSWER = 1 << 20  # bytes of an answer that carries no piece
 _TRIES = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -197,12 +199,14 @@ class Node:
             raise ParcelRefused(f"a message of type '{kind[:40]}' is none of {', '.join(ASKS)}")
         if head.has_error():
             raise ParcelRefused("the server's message is an error")
+        most = min(_LARGEST_MESSAGE, _BESIDE + sum(one.most for one in ASKS[kind].values()))
         ids = list(dict.fromkeys(self._ids(trees[0])))
         pieces: dict[str, bytes] = {}
         for one in ids:
             pieces[one] = self._piece(one, head.metadata.run_id)
-            if sum(map(len, pieces.values())) > _LARGEST_MESSAGE:
-                raise ParcelRefused(f"the server's message has more than {_LARGEST_MESSAGE:,} bytes")
+            if sum(map(len, pieces.values())) > most:
+                raise ParcelRefused(f"the server's message has more than {most:,} bytes")
+        check_inflation(pieces, most)
         try:
             message = inflate_object_from_contents(head.metadata.message_id, pieces)
         except (ValueError, TypeError, KeyError, DecodeError, RecursionError, AttributeError):

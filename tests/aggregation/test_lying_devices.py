@@ -288,7 +288,7 @@ def garbage(pieces: dict[str, bytes], name: str) -> None:
 
 def test_a_whole_reply_passes_as_it_came():
     names, pieces = pieces_of(a_reply())
-    assert _guarded(lambda ids: dict(pieces))(names) == pieces
+    assert _guarded(lambda ids: dict(pieces), 1 << 30)(names) == pieces
 
 
 @pytest.mark.parametrize("spoil", ["root", "child", "missing", "not a message", "no form"])
@@ -303,7 +303,7 @@ def test_a_reply_whose_pieces_make_no_message_is_one_that_could_not_be_pulled_an
     if spoil == "no form":
         pieces[names[0]] = b"no form"
     with pytest.raises(ObjectPullError, match=UNREADABLE):
-        _guarded(lambda ids: dict(pieces))(names)
+        _guarded(lambda ids: dict(pieces), 1 << 30)(names)
 
 
 def test_such_a_reply_has_the_reason_shape():
@@ -313,11 +313,11 @@ def test_such_a_reply_has_the_reason_shape():
 
 
 def test_flowers_own_grid_of_this_process_is_guarded_once():
-    guard_replies()
+    guard_replies(1 << 20)
     first = vars(http_grid)["pull_objects"]
-    guard_replies()
-    assert vars(http_grid)["pull_objects"] is first
-    assert first.guarded
+    guard_replies(1 << 30)
+    again = vars(http_grid)["pull_objects"]
+    assert again.guarded is first.guarded, "Flower's own, and not the guard of before"
 
 
 GARBAGE = [b"\xff" * 1000, b"\x0a\xff\xff\xff\xff\x0f", b"\x80\x04.", b"", gzip.compress(bytes(1 << 20))]
