@@ -26,8 +26,10 @@ from fedpersona.errors import (
     DevicesAbsent,
     LayoutMismatch,
     ParcelRefused,
+    SumSpoilt,
 )
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.taste.counters import without_counters
 from fedpersona.taste.model import Shared
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, decode, word_type
@@ -116,7 +118,14 @@ class GridCollector:
                 return fixed_point.decode_words(self._plain_sum(plan, layout, questions)), self.tally.answered
         secure = SecureSum(self._exchanges, plan, layout, key=self._key, stage=self._stage)
         try:
-            return fixed_point.decode_words(secure.collect(questions)), secure.count
+            total = fixed_point.decode_words(secure.collect(questions))
+            without_counters(total, plan, secure.count)
+        except SumSpoilt:
+            self._spoilers.suspect(secure.entered, secure.likely)
+            raise
+        else:
+            self._spoilers.clear(secure.summed)
+            return total, secure.count
         finally:
             self._spoilers.blame(secure.entered, secure.failed)
 

@@ -65,6 +65,16 @@ class SecureSum:
         return tuple(self._places)
 
     @property
+    def summed(self) -> tuple[int, ...]:
+        """Devices in the sum, by node."""
+        return tuple(self._summed)
+
+    @property
+    def likely(self) -> frozenset[int]:
+        """Devices, by node, of which one may have spoilt the sum; nobody can say that it did."""
+        return frozenset(node for node, place in self._places.items() if place in self._round.suspected)
+
+    @property
     def count(self) -> int:
         """How many devices are in the sum."""
         return self._round.count

@@ -54,11 +54,12 @@ Contribute to the shared taste model
 
 What is sent: for each round of training, one list of numbers that this device computes from your listening history,
 as long for everyone, with a number for every item of the catalogue whether you played it or not. Before it is sent it
-is shortened where the round sets a limit, rounded, and masked: numbers that other devices of the round take away
-again are added to it, and a number of its own for each, which only enough of them together can take off. With it go
-keys that are made for that round alone, shares of these keys, locked for the other devices, and this device's
-signature. Then your device helps to open the sum: of each device that it masked with it gives the server its share of
-one of two keys, never of both. Your history itself (what you played, and when) is not sent.
+is shortened where the round sets a limit, rounded, and masked: random numbers are added to it. One part of these other
+devices of the round take away again, with lists of their own; the other part can be taken away only if enough of those
+devices help. So that they can, your device hands out pieces of its two keys of that round, each piece locked for one
+other device, and keeps the pieces that others locked for it. When the round ends it gives the server, for each of
+those devices, its piece of one of the two keys and never of both. With all this goes your device's signature. Your
+history itself (what you played, and when) is not sent.
 
 To whom: the server at the address you say yes to, and no other. Over a network it goes encrypted, to the server that
 the operator's invitation named.
@@ -68,13 +69,17 @@ downloads, and that your own device makes your playlists with.
 
 What the server can learn: which of its enrolled devices yours is, when it is there and from which network address,
 and that it takes part in a round or declines one. Without this yes your device fetches what the server publishes for
-everyone, and does not say which device it is. From one masked list it learns nothing, also if it lies to the devices,
-unless many of those that yours masks with work together with it: more than a fifth at the very least, by the floors
-that you begin with. This device cannot check that the others are real: a server that enrols that many devices of its
-own could take the masks off and read your list, and from that much of what you played. If you changed your policy to
-allow unmasked lists, the server reads them as they are. The sum says something about all who took part together; this
-version adds no noise to it, so nothing is promised about any one person beyond that. The ledger on this device says
-for each round whether it was masked.
+everyone, and does not say which device it is.
+
+From one masked list it learns nothing, also if it lies to the devices, unless many of those that yours masks with work
+together with it: a fifth at the very least, by the floors that a device begins with. This device cannot check that the
+others are real: a server that invents that many devices could take the masks off and read your list, and from that
+much of what you played. If you changed your policy to allow unmasked lists, the server reads them as they are.
+
+The sum says something about all who took part together, and about each of them where these are few: what only you of
+all played gives you away, and with it much of the rest can be computed. From one sum over 50 invented people it was
+possible to compute all that each of them had played. This version adds no noise to the sum, which would prevent that,
+so nothing is promised about any one person. The ledger on this device says for each round whether it was masked.
 
 How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
 a sum cannot be taken out again. This device cannot check how long a server keeps what it received.

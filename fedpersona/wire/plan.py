@@ -133,7 +133,9 @@ class Plan:
             for name, kinds in _TYPES.items():
                 if type(found[name]) not in kinds:
                     raise PlanRefused(f"the server's plan: '{name}' is of the wrong type")
-            return cls(**{**found, "settings": tuple(_setting(pair) for pair in found["settings"])})
+            plan = cls(**{**found, "settings": tuple(_setting(pair) for pair in found["settings"])})
+            plan.encode()  # a number that JSON has no word for has no hash either
+            return plan
         except (ValueError, RecursionError, OverflowError):
             raise PlanRefused("the server's plan cannot be read") from None
         except ConfigError as error:

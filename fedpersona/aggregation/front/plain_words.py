@@ -141,7 +141,7 @@ def could_learn(rounds: RoundsConfig) -> tuple[str, ...]:
     """Return what a server with this configuration could still learn, and what it does not promise."""
     masks = (
         "Masks hold also against a server that lies, while few of the devices of a round work together with it. One "
-        "that enrols enough devices of its own could take masks off, and read a list."
+        "that invents enough devices could take masks off, and read a list."
         if rounds.masked
         else "Each list of numbers, as it is, and from it much of what its owner plays."
     )
@@ -149,7 +149,7 @@ def could_learn(rounds: RoundsConfig) -> tuple[str, ...]:
         "That a device takes part, when, and from which network address.",
         masks,
         f"What all devices of a round play, taken together. With no more than {counted(rounds.min_count, 'device')} in "
-        "a sum, a rare item in it can still be one person’s.",
+        "a sum, what only one of them plays gives that one away, and from it much of the rest can be computed.",
         "No noise is added to a sum, so there is no differential privacy yet: no bound is promised on what a sum tells "
         "of one person.",
         "A device cannot check how long a server keeps what it received.",

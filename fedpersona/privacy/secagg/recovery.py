@@ -21,7 +21,9 @@ def recover_secrets(
         right: tells whether a device's secret is the one that it committed to.
 
     Returns:
-        The secrets by place, None where one cannot be recovered; and the devices that are suspected.
+        The secrets by place, None where one cannot be recovered; and the devices whose shares of those that were
+        recovered did not fit. Of one that was not nobody is named: its device may have dealt wrong shares, and as well
+        so many of its neighbours may have lied together.
     """
 
     def secret_of(place: int, liars: Collection[int]) -> tuple[int | None, list[tuple[int, int]]]:
@@ -40,8 +42,7 @@ def recover_secrets(
         if secret is None:  # an error at a known place costs one share, at an unknown one two
             secrets[place], wrong = secret_of(place, liars)
             misfits += wrong
-    # As shares by so many cannot be wrong, those that it dealt must be.
-    return secrets, {place for place, secret in secrets.items() if secret is None} | _suspects(misfits)
+    return secrets, _suspects(misfits)
 
 
 def _suspects(misfits: Collection[tuple[int, int]]) -> set[int]:

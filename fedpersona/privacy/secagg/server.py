@@ -67,6 +67,8 @@ class ServerRound:
         self._answered: set[int] = set()
         self._shares: dict[int, dict[int, int]] = {}
         """By device whose secret it is, and point."""
+        self.suspected: set[int] = set()
+        """Devices whose secret could not be recovered: they dealt wrong shares, or enough neighbours lied together."""
         self.faulty: set[int] = set()
         """Devices that shared or answered what does not fit."""
 
@@ -277,13 +279,16 @@ class ServerRound:
         """
         targets = self._targets()
         short = [place for place in targets if len(self._shares.get(place, ())) < self._needed(place)]
+        self.suspected |= {place for place in short if self._served(place, self._answered)}
+        if self.suspected:
+            # Enough neighbours answered, and too few had a share: who dealt none, or who kept it, nobody can tell.
+            raise SumSpoilt(self._round_number, f"the shares of the secrets of {len(short)} devices are missing")
         if short:
-            # Where enough neighbours answered and had no share that opens, none was dealt that does.
-            self.faulty |= {place for place in short if self._served(place, self._answered)}
             raise DevicesLeft(self._round_number, len(short), len(targets))
         asked = {place: self._shares[place] for place in targets}
-        secrets, suspected = recover_secrets(asked, self._needed, self._right)
-        self.faulty |= suspected
+        secrets, misfits = recover_secrets(asked, self._needed, self._right)
+        self.faulty |= misfits
+        self.suspected |= {place for place, secret in secrets.items() if secret is None}
         spoilt = sum(secret is None for secret in secrets.values())
         if spoilt:
             raise SumSpoilt(self._round_number, f"the shares of the secrets of {spoilt} devices do not fit")
