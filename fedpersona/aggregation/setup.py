@@ -298,7 +298,8 @@ attempts = 5
 # Longest update of one device; 0: no longest.
 clip = 64.0
 # Whether only sums can be read. A device masks with so many neighbours, and so many of them (more than half) can take
-# its masks off where it leaves: docs/secure-aggregation.md says how to choose.
+# its masks off where it leaves: docs/secure-aggregation.md says how to choose. Devices refuse to mask with fewer than
+# 40, or where less than 0.6 of them suffice, unless their owners lower that; give 48 or more: a device may get fewer.
 masked = true
 neighbours = 76
 threshold = 56

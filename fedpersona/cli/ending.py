@@ -39,7 +39,7 @@ def one_sentence(command: Callable[[], Any]) -> int:
         if code == _INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, click.Abort):
-        _fail("stopped; a run's folder is there whole, or not at all", 2)
+        _fail("stopped; what was begun is there whole, or not at all", 2)
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "fedpersona"
         _fail(f"{error.format_message()} See '{place} --help'.", 2)

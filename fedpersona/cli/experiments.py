@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from fedpersona.errors import ConfigError, DataError, UnknownName
+from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
 if TYPE_CHECKING:
     from fedpersona.simulation import Run, RunConfig
@@ -120,7 +121,7 @@ def simulate(
         _group("Devices", min=1, help="Fewest devices to release a sum of; a tenth of the cohort."),
     ] = None,
     dropout: Annotated[
-        float, _group("Devices", min=0, max=0.99, help="Share of the asked devices that never answer.")
+        float, _group("Devices", min=0, max=0.99, help="Share of the asked devices that leave without an answer.")
     ] = 0.0,
     available: Annotated[float, _group("Devices", help="Share of devices that can be reached at 3 at night.")] = 1.0,
     daily_swing: Annotated[
@@ -138,6 +139,12 @@ def simulate(
     secure: Annotated[
         bool, _group("Engine", help="Let each device mask, and open sums only; up to 300 devices a round.")
     ] = False,
+    neighbours: Annotated[
+        int, _group("Engine", min=2, help="With --secure: how many others a device masks with; even.")
+    ] = NEIGHBOURS,
+    threshold: Annotated[
+        int, _group("Engine", min=2, help="With --secure: how many of these have to stay; more than half.")
+    ] = THRESHOLD,
     ring_bits: Annotated[
         int | None, _group("Engine", help="Bits of a number in a sum, 32 or 64; by default the fewest that fit.")
     ] = None,
@@ -176,6 +183,8 @@ def simulate(
             behaviour={"dropout": dropout, "available": available, "daily_swing": daily_swing},
             engine=engine,
             secure=secure,
+            neighbours=neighbours,
+            threshold=threshold,
             recency=_word_or_number("recency", recency, ("auto", "off"), math.inf),
             discount=_word_or_number("discount", discount, ("auto",), 1.0),
             evaluate_people=evaluate_people,

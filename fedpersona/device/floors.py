@@ -19,7 +19,7 @@ Value: TypeAlias = "int | float | bool | tuple[str, ...] | None"
 FLOORS: Mapping[str, str] = {
     "least_cohort": "a whole number of devices, at least 2",
     "least_neighbours": "a whole number of devices from 2 to 1,024",
-    "least_threshold": "a share above 0.5, at most 1",
+    "least_threshold": "a share above 0.5, at most 1, such as 0.6 or 60%",
     "allow_unmasked": "true or false",
     "largest_clip": "a length above 0, or none",
     "largest_epsilon": "a number above 0, or none",
@@ -65,7 +65,7 @@ def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
         "least_cohort": f"At least {policy.least_cohort:,} devices are added up before anything is released",
         "least_neighbours": f"A contribution is masked with {policy.least_neighbours:,} other devices or more, or with "
         "all of a smaller round",
-        "least_threshold": f"At least {policy.least_threshold:g} of these have to help before a mask comes off",
+        "least_threshold": f"At least {_percent(policy.least_threshold)} of these have to help before a mask comes off",
         "allow_unmasked": unmasked,
         "largest_clip": clip,
         "largest_epsilon": epsilon,
@@ -139,6 +139,17 @@ def _number(words: str) -> object:
     return float(words) if _NUMBER.fullmatch(words) else _NONSENSE
 
 
+def _share(words: str) -> object:
+    if not words.endswith("%"):
+        return _number(words)
+    number = _number(words[:-1].strip())
+    return number / 100 if isinstance(number, float) else number
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
 def _number_or_none(words: str) -> object:
     return None if words.lower() in ("none", "") else _number(words)
 
@@ -166,7 +177,7 @@ def _names(words: str) -> object:
 _READ: Mapping[str, Callable[[str], object]] = {
     "least_cohort": _whole,
     "least_neighbours": _whole,
-    "least_threshold": _number,
+    "least_threshold": _share,
     "allow_unmasked": _truth,
     "largest_clip": _number_or_none,
     "largest_epsilon": _number_or_none,
@@ -188,13 +199,13 @@ def lowered(before: Policy, after: Policy) -> dict[str, str]:
         ),
         "least_neighbours": (
             after.least_neighbours < before.least_neighbours,
-            f"your contribution may be masked with {after.least_neighbours:,} other devices only, and a server needs "
-            "fewer of them on its side to read it",
+            f"your contribution may be masked with {after.least_neighbours:,} other devices, where it took "
+            f"{before.least_neighbours:,} before, and a server needs fewer of them on its side to read it",
         ),
         "least_threshold": (
             after.least_threshold < before.least_threshold,
-            f"{after.least_threshold:g} of the devices that yours masks with suffice to take a mask off, so a server "
-            "needs fewer of them on its side",
+            f"{_percent(after.least_threshold)} of the devices that yours masks with suffice to take a mask off, where "
+            f"it took {_percent(before.least_threshold)} before, so a server needs fewer of them on its side",
         ),
         "allow_unmasked": (
             after.allow_unmasked and not before.allow_unmasked,

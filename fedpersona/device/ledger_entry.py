@@ -86,7 +86,8 @@ class LedgerEntry:
             str(self.outcome), "may have left for"
         )
         clip = "not shortened to a limit" if self.clip is None else f"length at most {self.clip:g}"
-        what = f"round {self.round_number} ({self.model}), {self.what}"
+        masks = ", with keys and shares of its masks" if self.masked and self.outcome != "destroyed" else ""
+        what = f"round {self.round_number} ({self.model}), {self.what}{masks}"
         words = f"{verb} {self.server}: {what}; {clip}, no differential privacy"  # whatever a plan claims
         return f"{words}; {self.reason}" if self.reason else words
 

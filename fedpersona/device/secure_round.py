@@ -1,6 +1,7 @@
 """A device's part in one secure sum, over a link: the steps of :class:`~fedpersona.privacy.secagg.DeviceRound`.
 
-Between two steps it waits for the server, and looks several times a second for its owner's no.
+Between two steps it waits for the server, and looks for its owner's no whenever the link returns: several times a
+second, or over a network as often as the link's patience says. Before each answer it looks once more.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class SecureRound:
         self._link.answer(kind, self._digest, body)
 
     def _asked(self, kind: str) -> Mapping[str, bytes]:
-        """Wait for a message, looking for a no several times a second, whatever pace the link sets."""
+        """Wait for a message, looking for a no each time the link returns without one."""
         deadline = time.monotonic() + _LONGEST_WAIT
         while time.monotonic() < deadline:
             started = time.monotonic()

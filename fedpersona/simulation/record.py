@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpersona.errors import DataError, DataNotFound
 from fedpersona.simulation.behaviour import Behaviour
+from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
 __all__ = ["DataFacts", "Result", "RoundFigures", "RunConfig", "RunRecord", "ServingChoice", "read_record"]
 
@@ -41,6 +42,10 @@ class RunConfig(_Frozen):
     engine: str = "cohort"
     secure: bool = False
     """Whether devices run secure aggregation, where a round has few enough of them; it changes no bit of the model."""
+    neighbours: int = NEIGHBOURS
+    """With how many others a device masks, under secure aggregation."""
+    threshold: int = THRESHOLD
+    """How many of that number recover what a device shared."""
     recency: Literal["auto", "off"] | Annotated[float, Field(ge=1e-3)] = "auto"
     """Half-life of plays in the device's query, in items; ``auto`` chooses on validation items."""
     discount: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"

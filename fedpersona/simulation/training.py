@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedpersona.aggregation import Coordinator, RoundReport
 from fedpersona.errors import ConfigError
+from fedpersona.privacy.secagg import Parameters, chances
 from fedpersona.simulation.engine import make_engine
 from fedpersona.simulation.narration import Narrator
 from fedpersona.simulation.population import Population
@@ -56,8 +57,9 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
             f"min_count asks for {min_count:,} devices, the cohort has {cohort:,}: lower one or raise the other"
         )
     secure = config.secure and cohort <= MOST_DEVICES
+    masks = Parameters(config.neighbours, config.threshold)
     if config.secure:
-        narrator.note(_how_secure(cohort))
+        narrator.note(_how_secure(cohort, masks, config.behaviour.dropout))
     coordinator = Coordinator(
         model,
         population.catalogue,
@@ -76,6 +78,7 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
         seed=config.seed,
         ring_bits=config.ring_bits,
         masked=secure,
+        masks=masks,
     )
     planned = model.planned_rounds(population.catalogue)
     every = -(-planned // _CURVE_POINTS)
@@ -91,10 +94,21 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
     return Training(reports, models)
 
 
-def _how_secure(cohort: int) -> str:
+def _how_secure(cohort: int, masks: Parameters, dropout: float) -> str:
+    """Say what secure aggregation comes to in this run.
+
+    Raises:
+        ConfigError: so many drop out that it would open no sum of so large a cohort.
+    """
+    beside = "; keys and shares, up to some 10 kB a device and round, are not in the upload"
     if cohort <= MOST_DEVICES:
-        return f"{cohort:,} devices run secure aggregation: every update is masked, and only the sums are opened"
+        return f"{cohort:,} devices run secure aggregation: every update is masked, and only sums are opened{beside}"
+    if chances(cohort, masks, colluding=0.0, leaving=dropout).failed > -1:
+        raise ConfigError(
+            f"with a drop-out of {dropout:g} secure aggregation opens hardly any sum of {cohort:,} devices: "
+            f"{masks.threshold} of {masks.neighbours} neighbours have to stay. Lower --dropout or --threshold"
+        )
     return (
-        f"of more than {MOST_DEVICES:,} devices a round, as here, not each runs secure aggregation: "
-        "the sum is taken that it would give, to the bit"
+        f"rounds of {cohort:,} devices are more than the {MOST_DEVICES:,} for which every device runs the protocol: "
+        f"sums are taken directly, the same to the bit as those that it opens{beside}"
     )

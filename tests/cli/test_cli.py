@@ -320,7 +320,7 @@ def test_a_run_that_is_stopped_leaves_nothing_and_says_so(tmp_path, number):
     running.send_signal(number)
     rest = running.communicate(timeout=60)[1]
     assert running.returncode == 2
-    assert "stopped; a run's folder is there whole, or not at all" in rest
+    assert "stopped; what was begun is there whole, or not at all" in rest
     assert "Traceback" not in rest
     assert not list((tmp_path / "runs").iterdir())
 

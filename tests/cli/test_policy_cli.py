@@ -37,7 +37,7 @@ def test_the_floors_are_shown_in_words_and_as_they_are_set(shell):
     assert "always masked" in told
     assert "masked with 40 other devices or more" in told
     assert "[least_neighbours=40]" in told
-    assert "At least 0.6 of these have to help before a mask comes off.  [least_threshold=0.6]" in told
+    assert "At least 60 % of these have to help before a mask comes off.  [least_threshold=0.6]" in told
     assert len(told.strip().splitlines()) == len(FLOORS) == len(Policy.model_fields)
 
 
@@ -65,8 +65,8 @@ def test_a_lower_floor_says_what_it_means_and_needs_a_yes(shell):
 
 def test_a_lower_floor_of_masks_says_what_it_means_and_needs_a_yes(shell):
     refused = shell("policy", "set", "least_neighbours=10", "least_threshold=0.51", code=2).stderr
-    assert "masked with 10 other devices only, and a server needs fewer of them on its side to read it" in refused
-    assert "0.51 of the devices that yours masks with suffice to take a mask off" in refused
+    assert "masked with 10 other devices, where it took 40 before, and a server needs fewer of them" in refused
+    assert "51 % of the devices that yours masks with suffice to take a mask off, where it took 60 % before" in refused
     assert "--yes" in refused
     assert (floors(shell)["least_neighbours"], floors(shell)["least_threshold"]) == (40, 0.6)
     shell("policy", "set", "least_neighbours=10", "least_threshold=0.51", "--yes")
@@ -145,6 +145,8 @@ def test_without_a_device_it_says_how_to_begin(tmp_path):
         ("least_neighbours", "1024", 1024),
         ("least_threshold", " .75", 0.75),
         ("least_threshold", "1", 1.0),
+        ("least_threshold", "60%", 0.6),
+        ("least_threshold", "62.5 %", 0.625),
         ("least_threshold", "0.500000001", 0.500000001),
         ("allow_unmasked", "YES", True),
         ("allow_unmasked", "off", False),
@@ -177,7 +179,9 @@ def test_words_are_read(name, words, value):
         ("least_threshold", "0.5"),
         ("least_threshold", "0"),
         ("least_threshold", "1.1"),
-        ("least_threshold", "60%"),
+        ("least_threshold", "50%"),
+        ("least_threshold", "%"),
+        ("least_threshold", "sixty%"),
         ("least_threshold", "none"),
         ("least_threshold", "nan"),
         ("allow_unmasked", "2"),

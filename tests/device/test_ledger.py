@@ -86,7 +86,8 @@ def test_what_became_of_it_is_told_with_it(ledger):
     ledger.destroyed(send(ledger, round_number=2), reason="share_update for x: you took your yes back")
     assert str(ledger.tail()).splitlines() == [
         "2026-09-21 14:13 UTC  sent to https://taste.example: round 1 (subspace), "
-        "64 × 4,607 numbers, masked, 1.2 MB; length at most 64, no differential privacy",
+        "64 × 4,607 numbers, masked, 1.2 MB, with keys and shares of its masks; length at most 64, "
+        "no differential privacy",
         "2026-09-21 14:13 UTC  destroyed, not sent to https://taste.example: round 2 (subspace), "
         "64 × 4,607 numbers, masked, 1.2 MB; length at most 64, no differential privacy; "
         "share_update for x: you took your yes back",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fedpersona.aggregation.coordinator import Coordinator
-from fedpersona.errors import CohortTooSmall, DevicesLeft
+from fedpersona.errors import CohortTooSmall, ConfigError, DevicesLeft
 from fedpersona.privacy.secagg import Parameters
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.engine import CohortEngine
 from fedpersona.simulation.secure_engine import SecureEngine
+from fedpersona.simulation.training import _how_secure
 from fedpersona.taste import create
 from tests.conftest import invent
 
@@ -59,3 +60,12 @@ def test_progress_reaches_the_number_of_devices():
     population, model = invent(people=PEOPLE), create("popularity", {})
     learned(SecureEngine(model, population, Behaviour(), lambda *one: seen.append(one)), population, model, masked=True)
     assert seen[-1] == (PEOPLE, PEOPLE)
+
+
+@pytest.mark.parametrize(("dropout", "words"), [(0.05, "the same to the bit"), (0.5, "hardly any sum of 2,000")])
+def test_of_large_cohorts_it_is_said_what_stands_in_for_the_protocol_and_where_that_would_fail(dropout, words):
+    if dropout < 0.1:
+        assert words in _how_secure(2000, Parameters(), dropout)
+    else:
+        with pytest.raises(ConfigError, match=words):
+            _how_secure(2000, Parameters(), dropout)

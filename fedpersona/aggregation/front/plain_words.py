@@ -79,14 +79,19 @@ def never_leaves() -> tuple[str, ...]:
         "What was played, and when: the listening history.",
         "Its owner’s own taste, as the device has worked it out.",
         "The weekly playlist, which the device makes by itself.",
-        "The private keys. The owner’s name is never asked for.",
+        "The private halves of its keys; of those that a round is masked with, pieces leave, each locked for one other "
+        "device. The owner’s name is never asked for.",
     )
 
 
-def masked_or_not(masked: bool) -> str:
+def masked_or_not(rounds: RoundsConfig) -> str:
     """Return what masks come to here."""
-    if masked:
-        return "On: the server reads the sum of a round, and no single list."
+    if rounds.masked:
+        return (
+            "On: the server reads the sum of a round, and no single list. A device masks with "
+            f"{rounds.neighbours} others, or with all of a smaller round; of so many it takes {rounds.threshold} to "
+            "take a mask off."
+        )
     return "Off: the server can read each list. A device takes part only where its owner has allowed that."
 
 

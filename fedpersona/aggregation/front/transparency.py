@@ -79,7 +79,9 @@ def _rules(config: ServerConfig) -> dict[str, Any]:
         "most_devices": rounds.cohort,
         "longest_update": rounds.clip,
         "masked": rounds.masked,
-        "masks_in_words": plain_words.masked_or_not(rounds.masked),
+        "neighbours": rounds.neighbours if rounds.masked else None,
+        "threshold": rounds.threshold if rounds.masked else None,
+        "masks_in_words": plain_words.masked_or_not(rounds),
         "differential_privacy": None,  # no code adds noise yet; a plan's epsilon is None for the same reason
         "attempts": rounds.attempts,
         "model": config.model.name,

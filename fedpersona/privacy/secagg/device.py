@@ -185,8 +185,9 @@ class DeviceRound:
         with self._taking(2):
             secrets = self._secrets
             sealed = messages.decode_delivered(delivered, tuple(self._entries))
-            least = min(self._least_neighbours, self._head.size - 1)
-            needed = max(self._parameters.needed(len(self._entries)), least)
+            needed = self._parameters.needed(len(self._entries))
+            if self._least_neighbours < self._head.size:  # of a smaller roster all were asked, and some may leave
+                needed = max(needed, self._least_neighbours)
             if len(sealed) < needed:
                 _refuse(f"{len(sealed)} of this device's neighbours are left in the round, it needs {needed}")
             for place, shares in sealed.items():

@@ -30,6 +30,8 @@ KEYS = {
         "most_devices",
         "longest_update",
         "masked",
+        "neighbours",
+        "threshold",
         "masks_in_words",
         "differential_privacy",
         "attempts",

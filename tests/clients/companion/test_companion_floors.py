@@ -60,8 +60,8 @@ def test_every_floor_has_a_field_with_a_name_and_what_it_may_be(browser):
 
 def test_fewer_devices_to_mask_with_is_asked_about_too(served, browser):
     page = browser.post("/floors", filled(browser, least_neighbours="10", least_threshold="0.55"))
-    assert "masked with 10 other devices only" in page.text
-    assert "0.55 of the devices that yours masks with suffice" in page.text
+    assert "masked with 10 other devices, where it took 40 before" in page.text
+    assert "55 % of the devices that yours masks with suffice" in page.text
     assert served.device.policy == Policy()
     browser.post("/floors", again(page.text))
     assert served.device.policy == Policy(least_neighbours=10, least_threshold=0.55)
