@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Watch:
         self._version: int | None = None
         self._looked = float("-inf")
         self._looking = asyncio.Lock()
+        self._using = threading.Lock()
         self._rang = asyncio.Event()
         self._waiting = 0
         self._over = False
@@ -135,7 +137,8 @@ class Watch:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            async with self._looking:
+            # A look that was cancelled may still read in its thread: SQLite does not survive a close in the middle.
+            with self._using:
                 if self._connection is not None:
                     self._connection.close()
                     self._connection = None
@@ -159,7 +162,8 @@ class Watch:
     def _read(self) -> Picture | None:
         """Return a new picture, None where nothing changed. In a thread: a full disk may keep us waiting."""
         try:
-            version = self._data_version()
+            with self._using:
+                version = self._version if self._over else self._data_version()
         except sqlite3.Error as error:
             raise StateDamaged(f"{self._path}: cannot be read ({error}): see docs/server.md, 'restore'") from None
         if version == self._version:
@@ -180,7 +184,7 @@ class Watch:
 
     def _data_version(self) -> int:
         if self._connection is None:
-            # Threads take turns, under the lock above.
+            # Threads take turns, under the lock.
             self._connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=1.0
             )

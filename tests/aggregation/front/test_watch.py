@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -118,3 +119,29 @@ def test_a_state_that_can_no_longer_be_read_lets_no_device_through(tmp_path, mon
         monkeypatch.undo()
         time.sleep(0.5)
         assert "who takes part" not in front.pull(device).text
+
+
+def test_a_look_that_is_under_way_when_the_front_closes_ends_before_the_file_is_closed(database, monkeypatch):
+    """SQLite does not survive a connection that is closed in one thread and read in another."""
+    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+    reading, read = threading.Event(), []
+
+    async def closed_in_the_middle() -> None:
+        watch = watch_of(database)
+        async with watch.running():
+            look = watch._data_version
+
+            def slowly() -> int:
+                connection = watch._connection
+                reading.set()
+                time.sleep(0.3)
+                assert watch._connection is connection, "it is still there"
+                read.append(look())
+                return read[-1]
+
+            watch._data_version = slowly
+            await asyncio.to_thread(reading.wait)
+        assert watch._connection is None
+        assert len(read) == 1
+
+    asyncio.run(closed_in_the_middle())
