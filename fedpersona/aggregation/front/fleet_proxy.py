@@ -62,7 +62,7 @@ _UP = frozenset(
 )
 _DOWN = frozenset((b"content-type", b"content-length", b"retry-after", b"flwr-version-incompatibility-message"))
 _LONGEST_KEY = 4096  # characters in base64; P-384 has 292
-_WORKERS = 64  # the SuperLink answers some 40 at one time
+_WORKERS = 16  # the SuperLink writes one thing at a time; of 64 at once some wait longer than its database lets them
 _KEPT_SECONDS = 3.0  # the SuperLink closes a connection after 5 silent ones
 _CONNECT_SECONDS = 2.0
 _QUEUE_SECONDS = 20.0
@@ -134,6 +134,10 @@ class FleetProxy:
             await refusal(503, "the server is restarting: come again", "superlink down")(scope, receive, send)
             return
         self._down = False
+        if answer.status_code == 500:  # its database was locked for too long: nothing was done, and a device asks again
+            await answer.aclose()
+            await refusal(503, "the server is busy: come again", "superlink busy")(scope, receive, send)
+            return
         try:
             await self._pass_down(answer, send)
         finally:

@@ -97,10 +97,25 @@ class StandIn:
 
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     answer: str = "echo"
+    most: int = 0
+    """Requests at one time."""
+    _now: int = 0
 
     async def __call__(self, request: Request) -> Response:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            return await self._answered(request)
+        finally:
+            self._now -= 1
+
+    async def _answered(self, request: Request) -> Response:
         body = await request.body()
         self.seen.append((request.url.path, dict(request.headers), body))
+        if self.answer == "fails":
+            return Response("database is locked", status_code=500)
+        if self.answer == "slow":
+            await asyncio.sleep(0.05)
         if self.answer == "elsewhere":
             return RedirectResponse("https://example.org/")
         if self.answer == "pieces":

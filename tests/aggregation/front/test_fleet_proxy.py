@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -198,6 +199,30 @@ def test_a_superlink_that_is_down_is_a_503_with_a_time_to_come_again(tmp_path):
         assert int(answer.headers["retry-after"]) > 0
         with stand_in(front.config):
             assert front.pull(device).status_code == 200
+
+
+def test_a_superlink_that_fails_is_a_503_with_a_time_to_come_again_and_its_words_stay_inside(tmp_path):
+    """Its database can be locked for longer than it waits: a device that asks again loses no round by that."""
+    with fronting(new_server(tmp_path)) as front, stand_in(front.config) as answers:
+        device = front.enrol()
+        answers.answer = "fails"
+        answer = front.pull(device)
+        assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (503, True)
+        assert "locked" not in answer.text
+        answers.answer = "echo"
+        assert front.pull(device).status_code == 200
+        assert len(answers.seen) == 2
+        assert front.counted("fedpersona_front_refused_total", reason="superlink busy") == 1
+
+
+def test_so_many_at_a_time_ask_the_superlink_and_the_others_wait_in_line(tmp_path):
+    with fronting(new_server(tmp_path)) as front, stand_in(front.config) as answers:
+        device = front.enrol()
+        answers.answer = "slow"
+        with ThreadPoolExecutor(40) as pool:
+            found = list(pool.map(lambda _: front.pull(device).status_code, range(40)))
+        assert found == [200] * 40
+        assert 2 <= answers.most <= 16
 
 
 def test_a_superlink_of_another_authority_is_not_spoken_to(tmp_path):
