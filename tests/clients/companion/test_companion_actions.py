@@ -237,9 +237,17 @@ def test_a_server_that_is_named_gets_cards_and_is_told_nothing(served, browser):
     assert browser.post("/consent/visit", {"server": SERVER}).status == 400, "nobody answers there"
 
 
+def over(served: Served) -> None:
+    """Wait until the visit is over; the page itself waits for a moment only."""
+    deadline = time.monotonic() + 90
+    while served.owner.membership(SERVER).state == "visiting" and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def test_a_visit_without_a_yes_takes_the_model_and_sends_nothing(served, browser):
     with federation().at(SERVER):
         assert browser.post("/consent/visit", {"server": SERVER}).status == 303
+        over(served)
         assert "not contributed" in browser.get("/consent").text
         assert not served.device.ledger.contributions()
         browser.post("/consent/leave", {"server": SERVER})
@@ -249,6 +257,7 @@ def test_a_visit_with_a_yes_contributes_and_the_ledger_tells_it(served, browser)
     with federation().at(SERVER):
         answer(browser, "grant")
         browser.post("/consent/visit", {"server": SERVER})
+        over(served)
         assert served.owner.membership(SERVER).state == "contributed to 2 rounds"
         assert "contributed to 2 rounds" in browser.get("/consent").text
         assert len(served.device.ledger.contributions()) == 2
