@@ -46,12 +46,12 @@ class Screen:
 
     @property
     def words(self) -> str:
-        from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+        from selenium.common.exceptions import WebDriverException
 
         for _ in range(20):
             try:
                 return self.find("body").text
-            except (NoSuchElementException, StaleElementReferenceException):  # between two pages
+            except WebDriverException:  # between two pages
                 time.sleep(0.05)
         return self.find("body").text
 
@@ -61,11 +61,14 @@ class Screen:
 
     def press(self, element) -> None:
         """Click what leads to another page, and wait for that page."""
+        from selenium.common.exceptions import WebDriverException
         from selenium.webdriver.support import expected_conditions as expected
         from selenium.webdriver.support.ui import WebDriverWait
 
         element.click()
-        WebDriverWait(self.driver, 30, 0.05).until(expected.staleness_of(element))
+        # Chromium may answer with an error of its own for an element whose page is just leaving: it is asked again.
+        leaving = WebDriverWait(self.driver, 30, 0.05, ignored_exceptions=[WebDriverException])
+        leaving.until(expected.staleness_of(element))
         WebDriverWait(self.driver, 30, 0.05).until(expected.presence_of_element_located(("css selector", "main")))
 
     def picture(self, name: str) -> None:
