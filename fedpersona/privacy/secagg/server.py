@@ -275,7 +275,7 @@ class ServerRound:
 
         Raises:
             DevicesLeft: there are too few shares of some secret. Nothing can be read from the sum.
-            SumSpoilt: the shares of some secret are missing, or do not fit. Likewise; :attr:`suspected` has whose it is.
+            SumSpoilt: the shares of some secret are missing, or do not fit; :attr:`suspected` has whose. Likewise.
         """
         targets = self._targets()
         short = [place for place in targets if len(self._shares.get(place, ())) < self._needed(place)]
