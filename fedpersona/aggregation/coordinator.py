@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from threadpoolctl import threadpool_limits
@@ -12,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint, smallest_ring
+from fedpersona.privacy.mechanism import released
+from fedpersona.privacy.protection import Protection
 from fedpersona.privacy.secagg import Parameters
 from fedpersona.taste.counters import metrics_of, round_layout, without_counters
 from fedpersona.taste.model import Shared, TasteModel
@@ -66,6 +68,8 @@ class Coordinator:
         masked: whether devices are asked to mask their updates.
         masks: how many neighbours they mask with, and how many of these recover what one shared.
         metrics: whether devices count how well the shared model does on them.
+        protection: what differential privacy the rounds promise; None where the model's ``noise`` is 0.
+        spend: called with a plan before anything of its sum is released; it may raise, and nothing is.
         run: names the training run.
         stamp: completes a plan before it is used: federation, serial and times, where it goes over a network.
         shared: the model to go on from; by default a new one.
@@ -85,6 +89,8 @@ class Coordinator:
         masked: bool = False,
         masks: Parameters | None = None,
         metrics: bool = False,
+        protection: Protection | None = None,
+        spend: Callable[[Plan], None] = lambda plan: None,
         run: str = "",
         stamp: Callable[[Plan], Plan] = lambda plan: plan,
         shared: Shared | None = None,
@@ -99,6 +105,8 @@ class Coordinator:
         self.masked = masked
         self.masks = masks or Parameters()
         self.metrics = metrics
+        self.protection = protection
+        self._spend = spend
         self.run_id = run
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
         self._stamp = stamp
@@ -108,8 +116,12 @@ class Coordinator:
         self.shared = shared
 
     def plan(self, round_number: int) -> Plan:
-        """Return the plan of a round."""
-        return Plan(
+        """Return the plan of a round.
+
+        Raises:
+            ConfigError: noise is to be added, and the model does not state how long an update can be.
+        """
+        plan = Plan(
             model=self.model.name,
             round_number=round_number,
             cohort=self.cohort,
@@ -126,6 +138,10 @@ class Coordinator:
             threshold=self.masks.threshold,
             metrics=self.metrics,
         )
+        if self.protection is None:
+            return plan
+        length = round_layout(self.model, self.catalogue, plan).length
+        return replace(plan, **self.protection.terms(self.model.name, length, self.model.noise))
 
     def run_round(self) -> RoundReport:
         """Run the next round: collect the sum, check it against the layout, fold it in.
@@ -134,6 +150,7 @@ class Coordinator:
             CohortTooSmall: too few devices answered; the shared model is as it was.
             LayoutMismatch: the total is not of the declared form; the shared model is as it was.
             SumSpoilt: it does not count as many devices as answered; likewise.
+            BudgetSpent: the account of privacy does not allow the release; likewise.
         """
         plan = self._stamp(self.plan(self.shared.round_number + 1))
         layout = round_layout(self.model, self.catalogue, plan)
@@ -142,6 +159,10 @@ class Coordinator:
         if count < plan.min_count:
             raise CohortTooSmall(plan.round_number, count, plan.min_count)
         total.check(layout)
+        without_counters(total, plan, count)  # shows that it is a sum, before the budget pays for it
+        self._spend(plan)
+        fixed_point = FixedPoint.for_plan(plan, layout)
+        total = released(total, plan, fixed_point)
         own = without_counters(total, plan, count)
         collected = time.perf_counter()
         bytes_down = self.shared.nbytes
@@ -150,7 +171,7 @@ class Coordinator:
         return RoundReport(
             round_number=plan.round_number,
             answered=count,
-            bytes_up=FixedPoint(layout, plan.cohort, plan.ring_bits).bytes_per_update,
+            bytes_up=fixed_point.bytes_per_update,
             bytes_down=bytes_down,
             ring_bits=plan.ring_bits,
             metrics=metrics_of(total),

@@ -108,7 +108,7 @@ class GridCollector:
         with self._stage("gathering"):
             asked = self._gather(plan)
         layout = self.layout(plan)
-        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        fixed_point = FixedPoint.for_plan(plan, layout)
         fields = {"plan": seal_plan(plan, self._key)}
         if self._model_bytes is not None:
             fields["model"] = self._model_bytes(shared)

@@ -1,6 +1,6 @@
 """The one door out: what leaves a device goes through here, in one order.
 
-Consent → policy floors → finite check → clip → fixed point → mask → ledger entry on disk → send.
+Consent → policy floors → finite check → clip → fixed point → the device's share of the noise → mask → ledger entry on disk → send.
 
 Each step can say no, and each no is in the ledger. A withdrawal is looked for before every step: it stops a round
 at any point, and what was queued is destroyed. Masking and, after the sending, opening the sum of all take messages
@@ -31,9 +31,10 @@ from fedpersona.errors import ConfigError, PlanRefused, Refusal, WireError
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.mechanism import add_share
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.taste import TasteModel, create
-from fedpersona.taste.counters import counted, own_layout, round_layout
+from fedpersona.taste.counters import counted, round_layout
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, envelope
 from fedpersona.wire.plan import Plan
@@ -67,7 +68,7 @@ class _Queued:
     words: Words
     """The message's own words: what changes them changes it."""
     norm: float
-    """Length of the update after clipping, without its counters."""
+    """Length of the update after clipping."""
     tested: bool
     """Whether it counts how well the shared model did on its owner."""
 
@@ -164,7 +165,7 @@ class Gate:
         self._clock.trusted()
         model = create(plan.model, dict(plan.settings))
         layout = round_layout(model, catalogue, plan)
-        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        fixed_point = FixedPoint.for_plan(plan, layout)
         self._policy().check(plan, upload=fixed_point.bytes_per_update, ledger=self._ledger, server=server)
         if plan.catalogue != catalogue.version:
             raise PlanRefused("the plan is for another version of the catalogue than this device has")
@@ -187,16 +188,16 @@ class Gate:
             private = asked.model.personalise(offer.shared, plays)
             rng = np.random.default_rng(secrets.randbits(128))
             update = asked.model.contribute(offer.shared, private, plays, rng)
-            own, plan = own_layout(asked.layout), asked.plan
-            update.check(own)
+            plan = asked.plan
+            update = counted(update, plan, asked.model, offer.shared, plays, testing=testing)
+            update.check(asked.layout)
             may_go_on()
             if plan.clip is not None:
-                update, _ = clip(update, own, plan.clip)
-            norm = update_norm(update, own)
-            update = counted(update, plan, asked.model, offer.shared, plays, testing=testing)
-        update.check(asked.layout)
+                update, _ = clip(update, asked.layout, plan.clip)
+            norm = update_norm(update, asked.layout)
         message, words = envelope(plan_hash=plan.hash(), layout=asked.layout, ring_bits=plan.ring_bits)
         asked.fixed_point.encode_words(update, device_offsets(plan, asked.layout, plays), out=words)
+        add_share(words, asked.fixed_point)
         return _Queued(message, words, norm, testing)
 
     def _written(self, server: str, asked: _Asked, queued: _Queued) -> LedgerEntry:

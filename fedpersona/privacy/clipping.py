@@ -18,13 +18,14 @@ _BLOCK = 1 << 16
 
 
 def update_norm(update: Update, layout: Layout) -> float:
-    """Return the length of an update: the root of the sum of (entry / bound of its array)², over all arrays.
+    """Return the length of an update: the root of the sum of (entry / unit of its array)², over all arrays.
 
-    Arrays are measured in their own bounds, so that counts and vectors can be clipped together.
+    Arrays are measured in their own units, so that counts and vectors can be clipped together. What is public has no
+    length.
     """
     total = 0.0
-    for spec in layout.arrays:
-        total += sum(float(np.dot(block, block)) for block in _blocks(update[spec.name])) / spec.bound**2
+    for spec in layout.bounded.arrays:
+        total += sum(float(np.dot(block, block)) for block in _blocks(update[spec.name])) / spec.measure**2
     return math.sqrt(total)
 
 
@@ -43,7 +44,7 @@ def clip(update: Update, layout: Layout, limit: float) -> tuple[Update, float]:
     if norm <= limit:
         return update, 1.0
     factor = limit / norm
-    return Update({name: update[name] * factor for name in layout.names}), factor
+    return Update({spec.name: update[spec.name] * (1.0 if spec.public else factor) for spec in layout.arrays}), factor
 
 
 def _blocks(array: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:

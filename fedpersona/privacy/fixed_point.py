@@ -9,19 +9,25 @@ average, so the error of a sum grows with the root of the devices.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import frexp, ldexp
+from math import frexp, ldexp, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.errors import BoundExceeded, SumOverflow
-from fedpersona.wire.layout import Layout
+from fedpersona.privacy.deviations import device_noise
+from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.message import Words, word_type
+from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
-__all__ = ["FixedPoint", "smallest_ring"]
+__all__ = ["LEAST_STEPS", "FixedPoint", "smallest_ring"]
+
+LEAST_STEPS = 8
+"""Steps of the ring that the deviation of a device's noise takes at least: then the rounding of it hides nothing."""
 
 _BLOCK = 1 << 16
+_TAIL = 12.0
 
 _LEAST_BITS = 16
 """Bits that the largest entry of one device keeps at least, when the ring is chosen by itself."""
@@ -35,15 +41,53 @@ def smallest_ring(cohort: int) -> int:
 class FixedPoint:
     """Encodes the arrays of one layout for sums over at most ``cohort`` devices."""
 
-    def __init__(self, layout: Layout, cohort: int, ring_bits: int) -> None:
-        limit = (2 ** (ring_bits - 1) - 1) // cohort
-        if limit < 1:
-            raise SumOverflow(f"a sum over {cohort:,} devices does not fit modulo 2^{ring_bits}: use a larger ring")
+    def __init__(
+        self,
+        layout: Layout,
+        cohort: int,
+        ring_bits: int,
+        *,
+        noise: Mapping[str, float] | None = None,
+        toward_zero: bool = False,
+    ) -> None:
         self.layout = layout
         self.cohort = cohort
         self.ring_bits = ring_bits
+        self.toward_zero = toward_zero
+        self.noise = {} if noise is None else dict(noise)
+        """Deviation of the noise that each device adds itself, by array; an array without has none."""
+        self._scales = {spec.name: self._fitting(spec) for spec in layout.arrays}
+
+    @classmethod
+    def for_plan(cls, plan: Plan, layout: Layout) -> FixedPoint:
+        """Return the encoding of a round.
+
+        Raises:
+            SumOverflow: the ring is too small for sums over the cohort, or for the noise that devices add.
+        """
+        shares = device_noise(plan, layout) if plan.noise == "distributed" else {}
+        fixed_point = cls(layout, plan.cohort, plan.ring_bits, noise=shares, toward_zero=bool(plan.noise))
+        for name, share in shares.items():
+            steps = share * fixed_point.scale(name)
+            if steps < LEAST_STEPS:
+                raise SumOverflow(
+                    f"array '{name}': a device's share of the noise is {steps:.2g} steps of the ring, "
+                    f"it takes {LEAST_STEPS} or more: use a larger ring"
+                )
+        return fixed_point
+
+    def _fitting(self, spec: ArraySpec) -> float:
+        """Return the finest scale at which neither the sum nor the noise in it wraps around."""
+        largest = 2 ** (self.ring_bits - 1) - 1
+        # Noise of the whole cohort: an entry is beyond so many deviations once in 10^32.
+        tail = _TAIL * self.noise.get(spec.name, 0.0) * sqrt(self.cohort)
+        limit = int(largest / (self.cohort + tail / spec.bound)) if tail else largest // self.cohort
+        if limit < 1:
+            raise SumOverflow(
+                f"a sum over {self.cohort:,} devices does not fit modulo 2^{self.ring_bits}: use a larger ring"
+            )
         # float64 holds integers to 2^53 exactly; a finer scale would round the encoded value itself.
-        self._scales = {spec.name: _scale(spec.bound, min(limit, 2**52)) for spec in layout.arrays}
+        return _scale(spec.bound, min(limit, 2**52))
 
     @property
     def bytes_per_update(self) -> int:
@@ -58,8 +102,11 @@ class FixedPoint:
         """Round entries of the array ``name`` to integers: x to floor(x · scale + offset), exactly.
 
         With an offset that is uniform in [0, 1) each entry is right on average. What is a whole number of steps stays
-        what it is, zero among them, and no entry leaves its bound. An account of differential privacy has to add less
-        than one step for each entry that is not zero to the length of an update: rounding comes after clipping.
+        what it is, zero among them, and no entry leaves its bound.
+
+        Under noise entries are cut toward zero instead, whatever the offset: rounding comes after clipping, and must
+        not make an update longer than an account of differential privacy takes it to be. What is lost, half a step a
+        device on average, is far below the noise.
 
         The values may be any of the array's entries: rounding is entry by entry, so a cohort form that rounds an
         addend once and adds it to many rows gives what every device would have given.
@@ -95,6 +142,8 @@ class FixedPoint:
             )
         scaled = np.clip(values, -bound, bound)
         scaled *= self._scales[name]
+        if self.toward_zero:
+            return np.trunc(scaled)
         whole = np.floor(scaled)
         scaled -= whole
         whole += scaled >= threshold

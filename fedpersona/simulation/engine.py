@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from fedpersona.aggregation.coordinator import Collector
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.mechanism import shares_at_once
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort import cohort_form
@@ -52,7 +53,7 @@ class DeviceEngine:
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
         """Sum the encoded updates of the devices that answer."""
         layout = round_layout(self.model, self.population.catalogue, plan)
-        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        fixed_point = FixedPoint.for_plan(plan, layout)
         answering = self.behaviour.answering(plan, len(self.population))
         total = fixed_point.zeros()
         with threadpool_limits(1):  # a device's arithmetic must not depend on how many cores helped
@@ -62,6 +63,7 @@ class DeviceEngine:
                 for name, integers in fixed_point.encode_update(update, device_offsets(plan, layout, plays)).items():
                     total[name] += integers
                 self.progress(done, len(answering))
+        _add_shares(total, fixed_point, len(answering))
         return fixed_point.decode(total), len(answering)
 
 
@@ -69,7 +71,8 @@ class CohortEngine:
     """The fast form: blocks of devices by sparse matrix products, on threads; every block adds exact integers.
 
     The result is the same to the bit for any number of workers and any size of the blocks. Updates are bounded by
-    their entries alone: no form clips whole updates, so a plan that asks for it is for :class:`DeviceEngine`.
+    their entries alone: no form clips whole updates, so a plan that asks for a length below what the model states is for
+    :class:`DeviceEngine`.
     """
 
     def __init__(
@@ -96,12 +99,12 @@ class CohortEngine:
         Raises:
             ConfigError: the plan bounds the length of whole updates, or asks for metrics.
         """
-        if plan.clip is not None:
+        layout = round_layout(self.model, self.population.catalogue, plan)
+        if plan.clip is not None and (layout.length is None or layout.length > plan.clip):
             raise ConfigError("the engine 'cohort' does not clip whole updates: use the engine 'device'")
         if plan.metrics:
             raise ConfigError("the engine 'cohort' does not test models on devices: use the engine 'device'")
-        layout = round_layout(self.model, self.population.catalogue, plan)
-        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        fixed_point = FixedPoint.for_plan(plan, layout)
         answering = self.behaviour.answering(plan, len(self.population))
         blocks = [answering[start : start + self.block] for start in range(0, len(answering), self.block)]
         lanes = [blocks[lane :: self.workers] for lane in range(min(self.workers, len(blocks)))]
@@ -126,7 +129,15 @@ class CohortEngine:
         for other in others:
             for name, partial in other.items():
                 total[name] += partial
+        _add_shares(total, fixed_point, len(answering))
         return fixed_point.decode(total), len(answering)
+
+
+def _add_shares(total: IntegerSum, fixed_point: FixedPoint, devices: int) -> None:
+    """Add the noise that devices put into their updates, in place; none where none is left to them."""
+    if devices:
+        for name, noise in shares_at_once(fixed_point, devices).items():
+            total[name] += noise
 
 
 def make_engine(

@@ -162,7 +162,7 @@ class LocalFederation:
             RoundFailed: so many left that the sum cannot be opened.
         """
         layout = round_layout(self.model, self.crowd.catalogue, plan)
-        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        fixed_point = FixedPoint.for_plan(plan, layout)
         current = OpenRound(plan, shared, self.key)
         server = ServerRound.for_plan(plan, layout.size)
         crowd = SecureCrowd(plan, range(len(self.crowd)), seed=self.seed)

@@ -47,7 +47,7 @@ class SecureEngine:
             DevicesLeft: so many dropped out that the sum cannot be opened.
         """
         layout = round_layout(self.model, self.population.catalogue, plan)
-        fixed_point = FixedPoint(layout, plan.cohort, plan.ring_bits)
+        fixed_point = FixedPoint.for_plan(plan, layout)
         asked = self.behaviour.asked(plan, len(self.population)).tolist()
         answering = frozenset(self.behaviour.answering(plan, len(self.population)).tolist())
         if len(asked) < plan.min_count:

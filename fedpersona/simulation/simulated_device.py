@@ -16,11 +16,12 @@ from fedpersona.errors import PlanRefused
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.mechanism import add_share
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
 from fedpersona.taste import create
-from fedpersona.taste.counters import counted, own_layout, round_layout
+from fedpersona.taste.counters import counted, round_layout
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, envelope
@@ -32,7 +33,7 @@ __all__ = ["SimulatedDevice", "addend", "operator_key", "signing_key"]
 
 
 def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays: Plays, *, device: int) -> Update:
-    """Return what one simulated device adds to the sum of a round: personalise, contribute, clip, count.
+    """Return what one simulated device adds to the sum of a round: personalise, contribute, count, clip.
 
     The caller says how many threads arithmetic may use: one, so that the result does not depend on the machine.
 
@@ -46,9 +47,8 @@ def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays:
     """
     rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
     update = model.contribute(shared, model.personalise(shared, plays), plays, rng)
-    if plan.clip is not None:
-        update, _ = clip(update, own_layout(layout), plan.clip)
-    return counted(update, plan, model, shared, plays)
+    update = counted(update, plan, model, shared, plays)
+    return update if plan.clip is None else clip(update, layout, plan.clip)[0]
 
 
 def operator_key(seed: int) -> Ed25519PrivateKey:
@@ -113,5 +113,7 @@ class SimulatedDevice:
         with threadpool_limits(1):
             update = addend(model, layout, plan, shared, self.plays, device=self.number)
         offsets = device_offsets(plan, layout, self.plays)
-        FixedPoint(layout, plan.cohort, plan.ring_bits).encode_words(update, offsets, out=words)
+        fixed_point = FixedPoint.for_plan(plan, layout)
+        fixed_point.encode_words(update, offsets, out=words)
+        add_share(words, fixed_point)
         return message, words

@@ -7,6 +7,7 @@ devices were shown different things or sent garbage, it is a random number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,7 +26,6 @@ __all__ = [
     "TESTED",
     "counted",
     "metrics_of",
-    "own_layout",
     "round_layout",
     "self_test",
     "without_counters",
@@ -35,25 +35,27 @@ DEVICES, TESTED, HITS = "round.devices", "round.tested", "round.hits"
 """Names of the counters; a model's own arrays have no dot in theirs."""
 
 _COUNTERS = (DEVICES, TESTED, HITS)
+_UNIT = 5.0
+"""A test counts a fifth in the length of an update: a rate over hundreds of devices bears five times the noise."""
 _LIST = 10  # a hit is a held-out track among so many
 
 
 def round_layout(model: TasteModel, catalogue: Catalogue, plan: Plan) -> Layout:
-    """Return all that an update of this round holds: the model's arrays, then the counters, each 0 or 1 a device."""
-    names = (DEVICES, TESTED, HITS) if plan.metrics else (DEVICES,)
+    """Return all that an update of this round holds: the model's arrays, then the counters, each 0 or 1 a device.
+
+    Its length, where the model states one, holds for the model's arrays and the tests together. The number of devices
+    is public: the server knows who answered.
+    """
     own = model.layout(catalogue, plan.round_number)
-    return Layout((*own.arrays, *(ArraySpec(name, (1,), bound=1.0) for name in names)))
-
-
-def own_layout(layout: Layout) -> Layout:
-    """Return the model's own part of a round's layout: what clipping bounds."""
-    return Layout(tuple(spec for spec in layout.arrays if spec.name not in _COUNTERS))
+    tests = tuple(ArraySpec(name, (1,), bound=1.0, unit=_UNIT) for name in (TESTED, HITS) if plan.metrics)
+    length = None if own.length is None else math.sqrt(own.length**2 + len(tests) / _UNIT**2)
+    return Layout((*own.arrays, ArraySpec(DEVICES, (1,), bound=1.0, public=True), *tests), length)
 
 
 def counted(
     update: Update, plan: Plan, model: TasteModel, shared: Shared, plays: Plays, *, testing: bool = True
 ) -> Update:
-    """Return a device's update with its counters. They are not clipped: each is 0 or 1.
+    """Return a device's update with its counters, each 0 or 1, before it is clipped.
 
     Args:
         update: the model's own part.

@@ -88,6 +88,11 @@ class TasteModel(BaseModel, ABC):
 
     rounds: int = Field(1, ge=1, le=1000)
     """Secure sums that training takes."""
+    noise: float = Field(0.0, ge=0, le=1e9)
+    """Standard deviation of the Gaussian noise on the sums, in the units of the layout.
+
+    Above 0 a model takes its private form: its layout states the longest update, and ``apply`` expects noise.
+    """
     recency: float | None = Field(None, ge=1e-3)
     """Half-life of a play in the device's query, counted in items played since; None weighs all plays alike.
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from fedpersona.errors import ConfigError, PlanRefused
 
-__all__ = ["NEIGHBOURS", "THRESHOLD", "Plan", "Setting"]
+__all__ = ["NEIGHBOURS", "NOISES", "THRESHOLD", "Plan", "Setting"]
 
 Setting: TypeAlias = "str | int | float | bool | None"
 
@@ -20,6 +20,9 @@ NEIGHBOURS = 76
 """How many others a device masks with and shares its secrets with, by default; ``docs/secure-aggregation.md``."""
 THRESHOLD = 56
 """How many of so many neighbours recover what a device shared, by default."""
+
+NOISES = ("", "central", "distributed")
+"""Who can add noise to a sum: nobody, the server, every device its share."""
 
 _LARGEST = 65_536  # bytes of an encoded plan; ours have a few hundred
 _LARGEST_NUMBER = 1 << 63
@@ -35,7 +38,11 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "shared_hash": (str,),
     "settings": (list,),
     "clip": (float, int, NoneType),
+    "noise": (str,),
+    "noise_multiplier": (float, int, NoneType),
     "epsilon": (float, int, NoneType),
+    "delta": (float, int, NoneType),
+    "separation": (int,),
     "masked": (bool,),
     "neighbours": (int,),
     "threshold": (int,),
@@ -73,8 +80,16 @@ class Plan:
     """The model's settings by name, in alphabetical order."""
     clip: float | None = None
     """Longest update, in the norm of :mod:`fedpersona.privacy.clipping`; None where only its entries are bounded."""
+    noise: str = ""
+    """Who adds Gaussian noise to the sum: ``central`` the server, ``distributed`` every device its share; or nobody."""
+    noise_multiplier: float | None = None
+    """Standard deviation of the noise on the sum, over ``clip``; what the round costs a person follows from it."""
     epsilon: float | None = None
-    """What the round costs a person in differential privacy; None where it promises none."""
+    """What all the training costs whoever takes part in every round, by the server's account; None without noise."""
+    delta: float | None = None
+    """The δ that belongs to it."""
+    separation: int = 1
+    """A device answers at most one of so many rounds that follow each other; 1 is every round."""
     masked: bool = False
     """Whether the update is masked, so that only a sum can be read."""
     neighbours: int = NEIGHBOURS
@@ -101,13 +116,28 @@ class Plan:
             raise ConfigError(f"min_count must be between 1 and the cohort of {self.cohort}, not {self.min_count}")
         if self.ring_bits not in (32, 64):
             raise ConfigError(f"sums are taken modulo 2^32 or 2^64, not 2^{self.ring_bits}")
-        for name in ("round_number", "cohort", "seed", "neighbours", "threshold", "serial", "issued", "expires"):
+        for name in (name for name, kinds in _TYPES.items() if kinds == (int,)):
             if not 0 <= getattr(self, name) < _LARGEST_NUMBER:
                 raise ConfigError(f"{name} must not be negative, nor above {_LARGEST_NUMBER - 1}")
-        for name in ("clip", "epsilon"):
+        for name in ("clip", "noise_multiplier", "epsilon", "delta"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be positive and finite, not {value}")
+        if self.separation < 1:
+            raise ConfigError(f"a device answers one round of 1 or more, not of {self.separation}")
+        self._check_noise()
+
+    def _check_noise(self) -> None:
+        """Check that a plan promises noise wholly or not at all."""
+        if self.noise not in NOISES:
+            raise ConfigError(f"noise is {', '.join(map(repr, NOISES))}, not {self.noise[:40]!r}")
+        promised = [getattr(self, name) is not None for name in ("noise_multiplier", "epsilon", "delta")]
+        if any(promised) != bool(self.noise) or all(promised) != bool(self.noise):
+            raise ConfigError("noise goes with a noise multiplier, an epsilon and a delta, all of them or none")
+        if self.noise and self.clip is None:
+            raise ConfigError("noise protects nobody where no clip bounds an update")
+        if self.delta is not None and self.delta >= 1:
+            raise ConfigError(f"delta must be below 1, not {self.delta}")
 
     def encode(self) -> bytes:
         """Return the plan as canonical JSON: sorted keys, no spaces, ASCII."""

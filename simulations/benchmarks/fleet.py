@@ -390,7 +390,7 @@ def contribute(link, catalogue, stop) -> None:
     from fedpersona.device.secure_round import SecureRound
     from fedpersona.privacy.fixed_point import FixedPoint
     from fedpersona.taste import create
-    from fedpersona.taste.counters import DEVICES, own_layout, round_layout
+    from fedpersona.taste.counters import DEVICES, round_layout
     from fedpersona.wire.message import envelope
     from fedpersona.wire.plan import Plan
 
@@ -398,9 +398,10 @@ def contribute(link, catalogue, stop) -> None:
     if offer is None:
         return
     plan = Plan.decode(offer.plan)
-    layout = round_layout(create(plan.model, dict(plan.settings)), catalogue, plan)
+    model = create(plan.model, dict(plan.settings))
+    layout = round_layout(model, catalogue, plan)
     message, words = envelope(plan_hash=plan.hash(), layout=layout, ring_bits=plan.ring_bits)
-    words[own_layout(layout).size] = int(FixedPoint(layout, plan.cohort, plan.ring_bits).scale(DEVICES))
+    words[model.layout(catalogue, plan.round_number).size] = int(FixedPoint.for_plan(plan, layout).scale(DEVICES))
     secure = SecureRound(link, plan, stop.check, stop.wait)
     try:
         secure.mask(words)

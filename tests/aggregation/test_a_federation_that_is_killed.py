@@ -22,7 +22,7 @@ from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.simulation.practice import invent_crowd
 from fedpersona.sources.listen import Listen
-from fedpersona.taste.counters import counted, own_layout, round_layout
+from fedpersona.taste.counters import counted, round_layout
 from fedpersona.wire.message import word_type
 from tests.serving import running, serving
 
@@ -152,8 +152,8 @@ class Undisturbed:
         with threadpool_limits(1):
             for plays in self.plays:
                 update = self.model.contribute(shared, self.model.personalise(shared, plays), plays, rng)
-                update, _ = clip(update, own_layout(fixed_point.layout), plan.clip)
                 update = counted(update, plan, self.model, shared, plays)
+                update, _ = clip(update, fixed_point.layout, plan.clip)
                 total += fixed_point.encode_words(update, device_offsets(plan, fixed_point.layout, plays))
         return fixed_point.decode_words(total), len(self.plays)
 
