@@ -46,7 +46,15 @@ from numpy.typing import NDArray
 from fedpersona.errors import ConfigError
 from fedpersona.wire.message import Words
 
-__all__ = ["LARGEST_STEPS", "LEAST_STEPS", "add_gaussian", "check_deviation", "gaussian_integers", "gaussian_numbers"]
+__all__ = [
+    "LARGEST_STEPS",
+    "LEAST_STEPS",
+    "WIDE",
+    "add_gaussian",
+    "check_deviation",
+    "gaussian_integers",
+    "gaussian_numbers",
+]
 
 LEAST_STEPS = 8
 """Steps of the grid that each party's deviation has at least where many add noise to one sum."""
@@ -54,7 +62,9 @@ LEAST_STEPS = 8
 LARGEST_STEPS = 2.0**58
 """Above it a number of 13.2 deviations would not fit into 64 bits."""
 
-_WIDE = 2.0**16  # steps above which noise is drawn in two parts
+WIDE = 2.0**16
+"""Steps above which floats no longer fill every integer well enough, so that noise is drawn in two parts."""
+
 _KEY = 32
 _PAIRS = 4096  # pairs of numbers at a time: all that is worked with stays in the cache
 _BYTES = 3 * 8 * _PAIRS
@@ -126,7 +136,7 @@ def _parts(deviation: float) -> tuple[float, ...]:
     """Return the deviations of the parts that are drawn and rounded one by one; their squares add up."""
     if deviation == 0:
         return ()
-    if deviation <= _WIDE:
+    if deviation <= WIDE:
         return (deviation,)
     fine = sqrt(deviation)
     return sqrt(deviation - 1) * fine, fine
