@@ -76,13 +76,7 @@ def measure_banded(size: int, rounds: int) -> None:
 
 def measure_numbers(numbers: int) -> None:
     print(f"\n(b) independent {'measured':>59} {'limit':>9}")
-    zeros, room = bytes(12 * numbers), bytearray(12 * numbers + 15)
-    cipher = Cipher(algorithms.AES(bytes(32)), modes.CTR(bytes(16))).encryptor()
-    row(
-        f"bare AES-256-CTR, 12 bytes for each of {numbers:,} numbers",
-        f"{seconds(lambda: cipher.update_into(zeros, room)):.3f} s",
-    )
-    del zeros, room
+    row(f"bare AES-256-CTR, 12 bytes for each of {numbers:,} numbers", f"{bare_cipher(12 * numbers):.3f} s")
     generator = np.random.default_rng()
     row(
         "for comparison: numpy's Gaussian, not fit to protect anyone",
@@ -94,6 +88,12 @@ def measure_numbers(numbers: int) -> None:
     words = np.zeros(numbers, "<u4")
     took = seconds(lambda: add_gaussian(words, DEVIATION))
     row(f"added to {numbers:,} words of 32 bits", f"{took:.3f} s", f"{SECONDS:.0f} s", verdict(took, SECONDS))
+
+
+def bare_cipher(size: int) -> float:
+    zeros, room = bytes(size), bytearray(size + 15)
+    cipher = Cipher(algorithms.AES(bytes(32)), modes.CTR(bytes(16))).encryptor()
+    return seconds(lambda: cipher.update_into(zeros, room))
 
 
 def show_reference() -> None:
