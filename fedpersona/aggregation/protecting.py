@@ -15,10 +15,10 @@ from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import TasteModel
 from fedpersona.wire.plan import Plan
 
-__all__ = ["clips", "costliest", "protected", "with_noise"]
+__all__ = ["clips", "costliest", "epsilon_of", "protected", "with_noise"]
 
 _TRIES = 16  # a layout that depends on how much noise there is settles at once, or not at all
-_MORE = 1.0 + 1e-12  # for the last bits of a root and a quotient
+_MORE = 1e-6  # of the noise, doubled until every count is content
 _LARGEST = 1e9  # what the setting ``noise`` of a model can be
 
 
@@ -31,12 +31,13 @@ def protected(
     metrics: bool = False,
     noise: Literal["central", "distributed"] = "central",
     separation: int = 1,
+    people: int | None = None,
 ) -> tuple[TasteModel, Protection]:
     """Return a model whose setting ``noise`` keeps a promise over all its planned rounds, and the promise.
 
     Every round has the same noise, in units of the layout: with updates of length L_t in round t the deviation is
-    sqrt(sum of L_t²) / μ(ε, δ), the sum being over the rounds that one device can be in. No less noise keeps the
-    promise (:mod:`fedpersona.privacy.gaussian`: the analytic Gaussian is exact, and squares of μ add up).
+    sqrt(sum of L_t²) / μ(ε, δ), the sum being over the rounds that one device can be in, and a few millionths more
+    until the other count of it, by privacy loss distributions, keeps the promise as well.
 
     Args:
         model: the taste model; whatever ``noise`` it has is replaced.
@@ -46,6 +47,8 @@ def protected(
         metrics: whether devices count how well the model does on them: that is protected with the rest.
         noise: who adds it.
         separation: a device takes part in at most one of so many rounds that follow each other.
+        people: how many devices a round sums, as far as anyone knows beforehand: what a model can learn under noise
+            depends on it, and the model's settings are chosen for it; None leaves them as they are.
 
     Raises:
         ConfigError: the model states no length, ε or δ is out of its range, or no noise is large enough.
@@ -55,17 +58,34 @@ def protected(
     mu = gaussian_mu(epsilon, delta)
     if mu <= 0:
         raise ConfigError(f"an epsilon of {epsilon:g} at a delta of {delta:g} asks for more noise than there can be")
-    found = with_noise(model, 1.0)
+    found = _suited(with_noise(model, 1.0), people, catalogue)
     for _ in range(_TRIES):
         lengths = clips(found, catalogue, metrics=metrics)
         length = math.sqrt(costliest({number: clip**2 for number, clip in lengths.items()}, separation))
-        enough = length / mu * _MORE
-        while gaussian_epsilon(length / enough, delta) > epsilon:
-            enough = math.nextafter(enough * _MORE, math.inf)
+        enough, more = length / mu, _MORE
+        while epsilon_of(length / enough, delta) > epsilon:
+            enough, more = length / mu * (1.0 + more), 2.0 * more
         if enough == found.noise:
             return found, Protection(noise, epsilon, delta, separation)
-        found = with_noise(found, enough)
+        found = _suited(with_noise(found, enough), people, catalogue)
     raise ConfigError(f"the model '{model.name}' changes its form with its noise: none keeps an epsilon of {epsilon:g}")
+
+
+def epsilon_of(mu: float, delta: float) -> float:
+    """Return what Gaussian releases cost that are worth μ together: the larger of two counts of it.
+
+    One is the analytic Gaussian, the other by privacy loss distributions: they share no arithmetic.
+    """
+    from fedpersona.privacy.accounting import GaussianRelease
+    from fedpersona.privacy.accounting.accounts import pld_epsilon
+
+    if mu == 0.0:
+        return 0.0
+    return max(gaussian_epsilon(mu, delta), pld_epsilon([GaussianRelease(1.0 / mu)], delta))
+
+
+def _suited(model: TasteModel, people: int | None, catalogue: Catalogue) -> TasteModel:
+    return model if people is None else model.suited(people, len(catalogue))
 
 
 def with_noise(model: TasteModel, noise: float) -> TasteModel:

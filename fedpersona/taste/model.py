@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,13 @@ class TasteModel(BaseModel, ABC):
     def planned_rounds(self, catalogue: Catalogue) -> int:
         """Return how many of its rounds training takes on this catalogue."""
         return self.rounds
+
+    def suited(self, people: int, items: int) -> Self:
+        """Return the model with what it can learn from so many people under its noise; by default as it is.
+
+        It goes by numbers that everyone knows: choosing settings by anybody's history would have to be paid for.
+        """
+        return self
 
     @abstractmethod
     def init(self, catalogue: Catalogue, seed: int) -> Shared:
