@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from math import sqrt
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,17 @@ from pydantic import Field
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import FedpersonaError, LayoutMismatch
 from fedpersona.plays import Plays
+from fedpersona.taste.counts import shared_vote
 from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
-from fedpersona.taste.packing import packed_positions, packed_size, unpack
+from fedpersona.taste.packing import diagonal_positions, packed_positions, packed_size, unpack
 from fedpersona.taste.query import discounted, query_weights
+from fedpersona.taste.spectrum import denoised
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.update import Update
 
 __all__ = ["Ease"]
+
+_HEAD, _HEAD_GROWTH, _LEAST_HEAD = 3.35, 0.6, 20
 
 
 class Ease(TasteModel):
@@ -27,6 +32,11 @@ class Ease(TasteModel):
     A device adds x xᵀ over head items, as an upper triangle. When the catalogue is larger than the head, a first
     round counts listeners to find it; items of the tail are then scored by their share of listeners, an estimate
     of the same thing (will this person play it?) that looks at nobody.
+
+    In the private form a first round always counts, with votes of length 1 that weigh ``count_share``; the second adds
+    x xᵀ/‖x‖² over the head, of length 1 in the norm of matrices. Both are noisy, and what follows costs nothing more:
+    the head is chosen by noisy votes, and eigenvalues that noise alone could make are taken out of the noisy sum
+    (:mod:`fedpersona.taste.spectrum`).
     """
 
     name: ClassVar[str] = "ease"
@@ -38,11 +48,15 @@ class Ease(TasteModel):
     """Items with the most listeners that the linear model covers."""
     ridge: float = Field(100.0, ge=1e-6, le=1e12)
     """Added to the diagonal of the Gram matrix: Steck's λ."""
+    ridge_under_noise: float = Field(3.0, ge=1e-6, le=1e12)
+    """The same in the private form, where everybody adds as much as everybody else."""
+    count_share: float = Field(0.4, ge=1e-3, le=1e3)
+    """Length of the votes of the first round in the private form; that of the second is 1."""
 
     def init(self, catalogue: Catalogue, seed: int) -> Shared:
         """Return a model that knows nothing; its head is the catalogue where that fits."""
         items = len(catalogue)
-        whole = items <= self.head
+        whole = not self.counts_first(catalogue, 1)
         return Shared(
             self.name,
             catalogue.version,
@@ -56,18 +70,33 @@ class Ease(TasteModel):
         )
 
     def planned_rounds(self, catalogue: Catalogue) -> int:
-        """Return 1 where the head holds the whole catalogue, else ``rounds``."""
-        return 1 if len(catalogue) <= self.head else self.rounds
+        """Return 1 where the head holds the whole catalogue and is not to be found under noise, else ``rounds``."""
+        return self.rounds if self.counts_first(catalogue, 1) else 1
 
     def counts_first(self, catalogue: Catalogue, round_number: int) -> bool:
         """Whether this round only counts listeners, to find the head."""
-        return len(catalogue) > self.head and round_number == 1
+        return round_number == 1 and (self.noise > 0 or len(catalogue) > self.head)
+
+    def suited(self, people: int, items: int) -> Self:
+        """Return the model with a head as large as its noise lets so many people fill.
+
+        A fit to the best heads of two data sets at an ε of 1 and 8, and at ten times their people.
+        """
+        head = round(_HEAD * (people / self.noise) ** _HEAD_GROWTH) if self.noise else self.head
+        return self.model_copy(update={"head": max(min(head, self.head, items), min(_LEAST_HEAD, self.head))})
 
     def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
-        """Declare ``listeners`` (items,) in a counting round, else ``gram`` (h (h + 1) / 2,); entries are 0 or 1."""
-        if self.counts_first(catalogue, round_number):
-            return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),))
-        return Layout((ArraySpec("gram", (packed_size(min(self.head, len(catalogue))),), bound=1.0),))
+        """Declare ``listeners`` (items,) in a counting round, else ``gram`` (h (h + 1) / 2,); entries are 0 or 1.
+
+        In the private form they are from 0 to 1, and pairs in ``gram`` count √2-fold, so that its length is that of the
+        whole matrix.
+        """
+        counts = self.counts_first(catalogue, round_number)
+        array = ("listeners", (len(catalogue),)) if counts else ("gram", (packed_size(min(self.head, len(catalogue))),))
+        if not self.noise:
+            return Layout((ArraySpec(*array, bound=1.0),))
+        share = self.count_share if counts else 1.0
+        return Layout((ArraySpec(*array, bound=1.0, unit=1.0 / share),), length=share)
 
     def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of all arrays; the head is empty until it is found, the weights until they are solved."""
@@ -101,13 +130,20 @@ class Ease(TasteModel):
     def contribute(self, shared: Shared, private: Private, plays: Plays, rng: np.random.Generator) -> Update:
         """Add 1 for every pair of head items the person played (or, to find the head, for every item)."""
         head = self.head_rows(shared)
+        if not len(head) and self.noise:
+            return Update({"listeners": shared_vote(plays, len(shared["listeners"]))})
         if not len(head):
             listeners = np.zeros(shared["listeners"].shape)
             listeners[plays.items] = 1.0
             return Update({"listeners": listeners})
         places = np.flatnonzero(np.isin(head, plays.items))
         gram = np.zeros(packed_size(len(head)))
-        gram[packed_positions(places, len(head))] = 1.0
+        if not self.noise:
+            gram[packed_positions(places, len(head))] = 1.0
+        elif len(places):
+            itself, pair = gram_votes(len(places))
+            gram[packed_positions(places, len(head))] = pair
+            gram[diagonal_positions(places, len(head))] = itself
         return Update({"gram": gram})
 
     def apply(self, shared: Shared, total: Update, count: int) -> Shared:
@@ -115,13 +151,16 @@ class Ease(TasteModel):
         head = self.head_rows(shared)
         listeners = shared["listeners"].astype(np.float64)
         if not len(head):
-            listeners = total["listeners"]
+            listeners = np.maximum(total["listeners"], 0.0)
             head = np.sort(np.argsort(-listeners, kind="stable")[: self.head])
             weights = np.zeros((0, 0))
         else:
             gram = unpack(total["gram"], len(head))
-            listeners[head] = np.diagonal(gram)
-            weights = ease_weights(gram, self.ridge)
+            if self.noise:
+                weights = ease_weights(denoised(gram, self.noise), self.ridge_under_noise)
+            else:
+                listeners[head] = np.diagonal(gram)
+                weights = ease_weights(gram, self.ridge)
         return shared.next(
             head=head.astype(np.float64),
             weights=weights,
@@ -150,6 +189,11 @@ class Ease(TasteModel):
             places = np.searchsorted(head, plays.items[played])
             parts[played] = shared["weights"][places, place]
         return parts * query_weights(plays, self.recency)
+
+
+def gram_votes(listened: int) -> tuple[float, float]:
+    """Return a person's addend to an item of ``listened`` with itself, and to a pair: x xᵀ/‖x‖², pairs √2-fold."""
+    return 1.0 / listened, sqrt(2.0) / listened if listened > 1 else 0.0
 
 
 def ease_weights(gram: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.plays import Plays
+from fedpersona.taste.counts import shared_vote
 from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.update import Update
@@ -19,7 +20,11 @@ __all__ = ["Popularity"]
 
 
 class Popularity(TasteModel):
-    """Counts listeners in one sum. A device adds 1 for every item it has played, however often."""
+    """Counts listeners in one sum. A device adds 1 for every item it has played, however often.
+
+    In the private form it has one vote, shared out over its items: 1/√n for each of n, a vector of length 1. What the
+    sum counts then are votes, and noise of either sign that goes below none is cut off.
+    """
 
     name: ClassVar[str] = "popularity"
     summary: ClassVar[str] = "what most people play: the floor"
@@ -31,8 +36,8 @@ class Popularity(TasteModel):
         return Shared(self.name, catalogue.version, 0, {"listeners": np.zeros(len(catalogue), np.float32)})
 
     def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
-        """Declare ``listeners`` (items,), each entry 0 or 1."""
-        return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),))
+        """Declare ``listeners`` (items,), each entry 0 or 1; under noise from 0 to 1, of length 1 together."""
+        return Layout((ArraySpec("listeners", (len(catalogue),), bound=1.0),), length=1.0 if self.noise else None)
 
     def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of ``listeners``."""
@@ -47,14 +52,16 @@ class Popularity(TasteModel):
         return Private()
 
     def contribute(self, shared: Shared, private: Private, plays: Plays, rng: np.random.Generator) -> Update:
-        """Add 1 for every item played."""
+        """Add 1 for every item played, or the shared vote."""
+        if self.noise:
+            return Update({"listeners": shared_vote(plays, len(shared["listeners"]))})
         listeners = np.zeros(shared["listeners"].shape)
         listeners[plays.items] = 1.0
         return Update({"listeners": listeners})
 
     def apply(self, shared: Shared, total: Update, count: int) -> Shared:
-        """Keep the counts."""
-        return shared.next(listeners=total["listeners"])
+        """Keep the counts, none below zero."""
+        return shared.next(listeners=np.maximum(total["listeners"], 0.0))
 
     def scores(self, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float64]:
         """Return the number of listeners of each item, the same for everyone."""

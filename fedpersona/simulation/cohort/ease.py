@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners
-from fedpersona.taste.ease import Ease
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, add_votes, weighted
+from fedpersona.taste.ease import Ease, gram_votes
 from fedpersona.taste.model import Shared
 
 __all__ = ["EaseCohort", "EaseScorer"]
@@ -25,10 +25,14 @@ class EaseCohort:
         """Count pairs of head items (or, to find the head, listeners) in a block."""
         head = self.model.head_rows(shared)
         if not len(head):
-            add_listeners(total, plays, encoder)
+            add = add_votes if self.model.noise else add_listeners
+            add(total, plays, encoder)
             return
         if len(head) < plays.shape[1]:
             plays = csr_array(plays[:, head])
+        if self.model.noise:
+            _add_shared(total["gram"], plays, len(head), encoder)
+            return
         counts = csr_array((np.ones(plays.nnz, np.int32), plays.indices, plays.indptr), shape=plays.shape)
         pairs = np.asarray((counts.T @ counts).toarray(), np.int32)
         one = encoder.one("gram")
@@ -42,6 +46,19 @@ class EaseCohort:
         return EaseScorer(
             self.model.head_rows(shared), shared["weights"], shared["listeners"], max(float(shared["people"][0]), 1.0)
         )
+
+
+def _add_shared(gram: NDArray[np.int64], plays: csr_array, head: int, encoder: BlockEncoder) -> None:
+    """Add x xᵀ/‖x‖² of every device to a packed matrix, pairs √2-fold: two numbers a device, each encoded once."""
+    votes = np.array([gram_votes(count) if count else (0.0, 0.0) for count in np.diff(plays.indptr).tolist()])
+    itself, pair = encoder.encode("gram", votes.reshape(-1, 2)).T
+    ones = weighted(plays, np.ones(plays.shape[0], np.int64))
+    pairs = np.asarray((weighted(plays, pair).T @ ones).toarray(), np.int64)
+    pairs[np.diag_indices(head)] = weighted(plays, itself).sum(axis=0)
+    start = 0
+    for row in range(head):
+        gram[start : start + head - row] += pairs[row, row:]
+        start += head - row
 
 
 class EaseScorer:

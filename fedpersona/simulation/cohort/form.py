@@ -12,10 +12,11 @@ from scipy.sparse import csr_array
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.rounding import fingerprints, offsets
 from fedpersona.simulation.scoring import Scorer
+from fedpersona.taste.counts import vote
 from fedpersona.taste.model import Shared
 from fedpersona.wire.plan import Plan
 
-__all__ = ["BlockEncoder", "CohortForm", "IntegerSum", "add_listeners", "scatter"]
+__all__ = ["BlockEncoder", "CohortForm", "IntegerSum", "add_listeners", "add_votes", "scatter", "weighted"]
 
 IntegerSum = dict[str, NDArray[np.int64]]
 """Sums of encoded entries by array name."""
@@ -72,3 +73,14 @@ def scatter(plays: csr_array, encoded: NDArray[np.int64]) -> NDArray[np.int64]:
 def add_listeners(total: IntegerSum, plays: csr_array, encoder: BlockEncoder) -> None:
     """Add one listener to every item of every device."""
     total["listeners"] += np.bincount(plays.indices, minlength=plays.shape[1]) * encoder.one("listeners")
+
+
+def add_votes(total: IntegerSum, plays: csr_array, encoder: BlockEncoder) -> None:
+    """Add every device's vote, shared out over its items."""
+    votes = np.array([vote(listened) if listened else 0.0 for listened in np.diff(plays.indptr).tolist()])
+    total["listeners"] += weighted(plays, encoder.encode("listeners", votes[:, np.newaxis])[:, 0]).sum(axis=0)
+
+
+def weighted(plays: csr_array, values: NDArray[np.int64]) -> csr_array:
+    """Return who played what with one integer a device in place of ones, shape (devices, items)."""
+    return csr_array((np.repeat(values, np.diff(plays.indptr)), plays.indices, plays.indptr), shape=plays.shape)

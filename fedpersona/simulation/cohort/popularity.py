@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, add_votes
 from fedpersona.taste.model import Shared
 from fedpersona.taste.popularity import Popularity
 
@@ -23,7 +23,8 @@ class PopularityCohort:
 
     def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Count the listeners in a block."""
-        add_listeners(total, plays, encoder)
+        add = add_votes if self.model.noise else add_listeners
+        add(total, plays, encoder)
 
     def scorer(self, shared: Shared) -> PopularityScorer:
         """Return the counts as everyone's scores."""
