@@ -30,6 +30,7 @@
     │       ├── PortTaken          an address that another program listens on
     │       ├── ServerRunning      a state folder that another server works with
     │       └── StateDamaged       a database or model file that is not what was written
+    │           └── BudgetDamaged  an account of the privacy budget that was cut, changed or put back
     ├── Refusal                    the device's own no: nothing of its owner's was sent
     │   ├── ConsentMissing         the owner has not said yes, has said no, or must be asked again
     │   ├── BelowFloor             a plan that asks for less care than the owner's policy
@@ -40,6 +41,7 @@
     │   │   └── OtherFederation    a plan for another federation than the one joined
     │   ├── RoundClosed            a round that the server gave up, or began without this device
     │   ├── ClockUnsure            a clock that jumped, so that nothing that counts time can be trusted
+    │   ├── RolledBack             an older copy of the vault in place of the one that was there
     │   └── Stopped                stopped half-way, by a withdrawal or by the app
     ├── WireError                  something that must not cross the wall, or does not fit
     │   ├── LayoutMismatch         an update that is not of the declared layout
@@ -51,7 +53,8 @@
     │   ├── CohortTooSmall         fewer devices answered than the agreed minimum
     │   │   └── DevicesAbsent      fewer devices are there than a round waits for; nobody was asked
     │   ├── DevicesLeft            too many devices left after the roster was closed; the sum cannot be opened
-    │   └── SumSpoilt              what devices sent does not fit together; no sum is believed
+    │   ├── SumSpoilt              what devices sent does not fit together; no sum is believed
+    │   └── BudgetSpent            what is left of the privacy budget does not pay for it; nothing is released
     └── NonFiniteScore             a model scored an item NaN or infinite
 """
 
@@ -65,6 +68,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BelowFloor",
     "BoundExceeded",
+    "BudgetDamaged",
+    "BudgetSpent",
     "ChainBroken",
     "ClockUnsure",
     "CohortTooSmall",
@@ -94,6 +99,7 @@ __all__ = [
     "PortTaken",
     "Refusal",
     "ReplyUnsigned",
+    "RolledBack",
     "RoundClosed",
     "RoundFailed",
     "ServerError",
@@ -260,6 +266,10 @@ class StateDamaged(ServerError):
     """A database or model file is not what was written."""
 
 
+class BudgetDamaged(StateDamaged):
+    """The account of the privacy budget was cut off, changed, removed or put back from an older copy."""
+
+
 class Refusal(FedpersonaError):
     """The device's own no: nothing more is sent, and the ledger says why."""
 
@@ -298,6 +308,10 @@ class RoundClosed(Refusal):
 
 class ClockUnsure(Refusal):
     """The clock jumped, so that nothing that counts time can be trusted until it has settled."""
+
+
+class RolledBack(Refusal):
+    """An older copy of the vault is in place of the one that was there: what left since is not in its ledger."""
 
 
 class Stopped(Refusal):
@@ -376,6 +390,10 @@ class SumSpoilt(RoundFailed):
             f"round {round_number}: {why}; the sum is not believed, and nothing was released. "
             "The next attempt takes new keys."
         )
+
+
+class BudgetSpent(RoundFailed):
+    """What is left of the privacy budget does not pay for it: nothing is asked, and nothing is released."""
 
 
 class NonFiniteScore(FedpersonaError):

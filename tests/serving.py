@@ -163,8 +163,9 @@ def _changed(text: str, changes: dict[str, object], settings: dict[str, object])
     waiting = {tuple(name.split("__")): json.dumps(value) for name, value in changes.items()}
     lines, section = [], ""
     for line in text.splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
+        if line.removeprefix("# ").startswith("["):
+            section = line.removeprefix("# ").strip("[]")
+            line = f"[{section}]" if any(place == section for place, _ in waiting) else line
         name = line.removeprefix("# ").partition(" = ")[0]
         value = waiting.pop((section, name), None)
         lines.append(line if value is None else f"{name} = {value}")

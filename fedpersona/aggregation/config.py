@@ -30,6 +30,7 @@ __all__ = [
     "FederationConfig",
     "LimitsConfig",
     "ModelConfig",
+    "PrivacyConfig",
     "RoundsConfig",
     "ScheduleConfig",
     "ServerConfig",
@@ -239,6 +240,27 @@ class RoundsConfig(_Section):
         return self
 
 
+class PrivacyConfig(_Section):
+    """What the federation may cost a person: differential privacy, over all its life."""
+
+    epsilon: Annotated[float, Field(gt=0, le=1000)]
+    """Largest ε of all trainings together. It opens the account; after that the limit in the account counts."""
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    """The δ that belongs to it; it cannot change once the account is open."""
+    training_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """What one training may cost; by default all that is left."""
+    noise: Literal["central", "distributed"] = "central"
+    """Who adds the noise: the server to the sum, or every device its share before it is masked."""
+    separation: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """A device answers at most one of so many rounds that follow each other."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> PrivacyConfig:
+        if self.training_epsilon is not None and self.training_epsilon > self.epsilon:
+            raise ValueError(f"training_epsilon is {self.training_epsilon:g}, above the epsilon of {self.epsilon:g}")
+        return self
+
+
 class ScheduleConfig(_Section):
     """When a training begins."""
 
@@ -279,6 +301,7 @@ class ServerConfig(BaseSettings):
     server: ServerSection
     model: ModelConfig = ModelConfig()
     rounds: RoundsConfig = RoundsConfig()
+    privacy: PrivacyConfig | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     limits: LimitsConfig = LimitsConfig()
     _file: Path = PrivateAttr(default=Path("server.toml"))
@@ -295,6 +318,14 @@ class ServerConfig(BaseSettings):
         """Read the environment before the file, and nothing else."""
         return env_settings, init_settings
 
+    @model_validator(mode="after")
+    def _noise_is_accounted_for(self) -> ServerConfig:
+        if "noise" in self.model.settings:
+            raise ValueError("[model.settings] noise is worked out from [privacy]: leave it out")
+        if self.privacy is not None and self.privacy.noise == "distributed" and not self.rounds.masked:
+            raise ValueError("[privacy] noise = 'distributed' needs masks: say masked = true, or noise = 'central'")
+        return self
+
     @property
     def file(self) -> Path:
         """The file it was read from, absolute."""
@@ -304,6 +335,11 @@ class ServerConfig(BaseSettings):
     def database(self) -> Path:
         """The server's own database."""
         return self.server.state / "fedpersona.db"
+
+    @property
+    def budget(self) -> Path:
+        """The account of the privacy budget."""
+        return self.server.state / "budget.jsonl"
 
     @property
     def models(self) -> Path:

@@ -1,7 +1,8 @@
 """One training, from wherever the last process left it to a promoted model. Killed anywhere, it is simply run again.
 
 What is durable, and when: a plan's serial before the plan exists; a round's model before the round counts; the
-version and its promotion before the training is finished. So a restart goes on after the last completed round, no
+version and its promotion before the training is finished; and, where sums have noise, what a sum costs before it is
+released. So a restart goes on after the last completed round, no
 plan is used twice, and nothing is counted twice: an attempt that was cut off released nothing.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,22 @@ from fedpersona.aggregation.logs import JsonLog
 from fedpersona.aggregation.registry import Registry
 from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.serials import Serials
+from fedpersona.aggregation.spending import Spending, promised, promises, same_promise, spending
 from fedpersona.aggregation.state_lock import COORDINATOR, held
 from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import CohortTooSmall, DevicesLeft, RoundFailed, ServerError, SumSpoilt
+from fedpersona.errors import (
+    BudgetSpent,
+    CohortTooSmall,
+    ConfigError,
+    DevicesLeft,
+    RoundFailed,
+    ServerError,
+    SumSpoilt,
+)
 from fedpersona.flower.unreadable import guard_replies
 from fedpersona.taste.counters import round_layout
+from fedpersona.taste.registry import create
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import unseal
 
@@ -39,7 +50,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
     from structlog.typing import FilteringBoundLogger
 
-    from fedpersona.taste.model import TasteModel
+    from fedpersona.taste.model import Shared, TasteModel
 
 __all__ = ["Coordination", "train"]
 
@@ -63,6 +74,8 @@ def train(config_file: str | Path, grid: Grid) -> int:
 
     Raises:
         RoundFailed: a round failed as often as the configuration allows; the training goes on from there next time.
+        BudgetSpent: the privacy budget does not pay for the next round, or for a training; all that is to be said of
+            it has been said, and no run begins until something changes.
         ServerRunning: another coordinator is at work.
         InputError: the configuration or the state is not what it should be.
     """
@@ -80,6 +93,7 @@ class _Attempt:
     round_number: int = 0
     number: int = 0
     """Counted from 1 in each round."""
+    plan: Plan | None = None
     serial: int = 0
     record: int | None = None
 
@@ -104,6 +118,8 @@ class Coordination:
     ) -> None:
         models = config.models
         self.config = config
+        self._database = database
+        self._budget: Spending | None = None
         self.journal = Journal(database)
         self.roster = Roster(database)
         self.registry = Registry(database, models)
@@ -120,9 +136,24 @@ class Coordination:
 
     def train(self, grid: Grid) -> int:
         """Train to the end and promote; see :func:`train`."""
+        with ExitStack() as stack:
+            try:
+                self._budget = stack.enter_context(spending(self.config, self._database, self._key, clock=self._clock))
+            except (ConfigError, ServerError) as error:
+                self.journal.say("waiting", str(error))
+                raise
+            try:
+                return self._train(grid)
+            except BudgetSpent as error:
+                self._stopped(str(error))
+                raise
+            finally:
+                self._budget = None
+
+    def _train(self, grid: Grid) -> int:
         catalogue = self._catalogue()
-        model = self.config.model.create()
-        training = self._current(model, catalogue)
+        training = self._current(self.config.model.create(), catalogue)
+        model = create(training.model, training.settings)
         collector = self._collector(grid, model, catalogue, training)
         self._erase(collector)  # of a coordinator that was killed
         coordinator = self._coordinator(collector, model, catalogue, training)
@@ -131,7 +162,11 @@ class Coordination:
         guard_replies(largest * coordinator.ring_bits // 8 + _BESIDE)
         while coordinator.shared.round_number < planned:
             self._round(coordinator, collector, training, planned)
-        version = self._released(coordinator, training)
+        version = self._register(coordinator.shared, training)
+        self._promote(version)
+        self.trainings.finish(training)
+        self.registry.prune(keep=5)
+        self.journal.ring()  # devices that wait learn that there is a model to fetch
         self.journal.say("idle", f"version {version} is served")
         return version
 
@@ -144,12 +179,31 @@ class Coordination:
     def _current(self, model: TasteModel, catalogue: Catalogue) -> Training:
         """Return the training to go on with; one of another model or catalogue is given up."""
         training = self.trainings.current()
-        wanted = (model.name, model.model_dump(mode="json"), catalogue.version)
-        if training is not None and (training.model, dict(training.settings), training.catalogue) != wanted:
-            self.journal.event("training abandoned", f"training {training.id}: model or catalogue were changed")
+        if training is not None and (why := self._given_up(training, model, catalogue)):
+            self.journal.event("training abandoned", f"training {training.id}: {why}")
             self.trainings.abandon(training)
             training = None
-        return training or self.trainings.begin(*wanted, secrets.randbits(62))
+        if training is not None:
+            return training
+        protection = None
+        if self._budget is not None:
+            model, protection = self._budget.protect(model, catalogue)
+        settings, promise = model.model_dump(mode="json"), promises(self.config, protection)
+        return self.trainings.begin(model.name, settings, catalogue.version, secrets.randbits(62), promise)
+
+    def _given_up(self, training: Training, model: TasteModel, catalogue: Catalogue) -> str:
+        """Return why a training is not gone on with, nothing where it is."""
+        wanted = (model.name, model.model_dump(mode="json") | {"noise": training.settings.get("noise")})
+        if (training.model, training.settings, training.catalogue) != (*wanted, catalogue.version):
+            return "model or catalogue were changed"
+        if not same_promise(training, self.config):
+            return "the section [privacy] was changed"
+        if self._budget is not None and not training.round_number:
+            try:
+                self._budget.allow_all(training, create(training.model, training.settings), catalogue)
+            except BudgetSpent:  # what is left may still pay for one with more noise
+                return "what is left of the privacy budget does not pay for all of it any more"
+        return ""
 
     def _coordinator(
         self, collector: GridCollector, model: TasteModel, catalogue: Catalogue, training: Training
@@ -167,6 +221,8 @@ class Coordination:
             masked=rounds.masked,
             masks=rounds.masks,
             metrics=rounds.metrics,
+            protection=promised(training, self.config),
+            spend=lambda plan: self._spend(plan, training),
             run=f"training {training.id}",
             stamp=self._stamped,
             shared=shared,
@@ -202,6 +258,8 @@ class Coordination:
         attempts = self.config.rounds.attempts
         for attempt in range(1, attempts + 1):
             self._attempt = _Attempt(number, attempt)
+            if self._budget is not None:
+                self._budget.allow(coordinator.plan(number), training)
             self.journal.say("gathering", f"round {number} of {planned}: waits for devices")
             try:
                 report = coordinator.run_round()
@@ -227,9 +285,10 @@ class Coordination:
         serial, now = self._serials.next(), int(self._clock())
         lasts = rounds.gather_seconds + _EXCHANGES * rounds.deadline_seconds + _OVERTIME
         self._attempt.serial = serial
-        return replace(
+        self._attempt.plan = replace(
             plan, federation=self.config.federation.name, serial=serial, issued=now, expires=now + int(lasts)
         )
+        return self._attempt.plan
 
     def _enrolled(self) -> dict[int, bytes]:
         """Return who may take part; read again so often that a revocation acts in the same round."""
@@ -256,6 +315,12 @@ class Coordination:
                 training.id, attempt.round_number, attempt.number, attempt.serial, asked
             )
         self.journal.phase(attempt.record, stage)
+        if stage == "unmasking" and attempt.plan is not None and attempt.plan.noise == "distributed":
+            self._spend(attempt.plan, training)  # the sum that is opened now has its noise: this is its release
+
+    def _spend(self, plan: Plan, training: Training) -> None:
+        if self._budget is not None:
+            self._budget.spend(plan, training)
 
     def _ended(self, collector: GridCollector, training: Training, outcome: str) -> None:
         self._erase(collector)
@@ -280,15 +345,36 @@ class Coordination:
 
     # -- the end --
 
-    def _released(self, coordinator: Coordinator, training: Training) -> int:
+    def _register(self, shared: Shared, training: Training) -> int:
         # Devices tested the model that the last round started from: the last one was never sent out for a test.
-        metrics = self._metrics | {
-            "rounds": coordinator.shared.round_number,
-            "answered": self.trainings.answered(training),
-        }
-        version = self.registry.register(coordinator.shared, training.settings, metrics, training)
+        metrics = self._metrics | {"rounds": shared.round_number, "answered": self.trainings.answered(training)}
+        if self._budget is not None:
+            metrics |= self._budget.metadata()
+        return self.registry.register(shared, training.settings, metrics, training)
+
+    def _promote(self, version: int) -> None:
         self.registry.promote(version, self._key, self.config.federation.name)
-        self.trainings.finish(training)
-        self.registry.prune(keep=5)
-        self.journal.ring()  # devices that wait learn that there is a model to fetch
-        return version
+
+    def _stopped(self, why: str) -> None:
+        """Keep what was learned before the budget was spent, say so, and let no run begin until something changes.
+
+        A model of some of its rounds is served where there is no other; it does not take the place of a whole one. The
+        training stays open: once the operator has raised the limit, it goes on.
+        """
+        training = self.trainings.current()
+        shared = self.trainings.resume(training) if training is not None and training.round_number else None
+        words = why
+        if training is not None and shared is not None:
+            version, served = self._register(shared, training), self.registry.promoted()
+            words += f". What training {training.id} learned in {shared.round_number} rounds is version {version}"
+            if served is None or served.number == version:
+                words += ", which is served"
+            else:
+                words += f"; version {served.number} stays served, and 'fedpersona server promote {version}' changes it"
+            if served is None:
+                self._promote(version)
+                self.journal.ring()
+        self.journal.say("spent", words)
+        self.journal.event("budget", words)
+        if self._budget is not None:
+            self._budget.halt()

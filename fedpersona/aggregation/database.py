@@ -41,6 +41,7 @@ from fedpersona.errors import DiskFull, OutputError, ServerError, StateDamaged
 
 __all__ = [
     "Database",
+    "budget",
     "checkpoints",
     "condition",
     "counters",
@@ -54,7 +55,7 @@ __all__ = [
     "versions",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 _BUSY_SECONDS = 10.0
 
 _tables = MetaData()
@@ -98,6 +99,7 @@ trainings = Table(
     Column("began_at", Integer, nullable=False),
     Column("ended_at", Integer),
     Column("outcome", String),
+    Column("privacy", JSON),  # what it promises; absent where it promises nothing
     sqlite_autoincrement=True,
 )
 Index(
@@ -185,6 +187,15 @@ condition = Table(
     Column("since", Integer, nullable=False),
     Column("bell", Integer, nullable=False),
 )
+budget = Table(
+    "budget",
+    _tables,
+    Column("id", Integer, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("head", String, nullable=False),
+    Column("halted", String),
+)
 
 
 class Database:
@@ -260,6 +271,9 @@ class Database:
         with self.writing() as connection:
             if self._whole(connection):  # another process was quicker
                 return
+            if self._is_of(connection, 1):
+                self._bring_up(connection)
+                return
             _tables.create_all(connection)
             connection.execute(schema_version.insert().values(id=1, version=SCHEMA))
             connection.execute(serials.insert().values(id=1, last=0))
@@ -267,7 +281,7 @@ class Database:
             connection.execute(condition.insert().values(id=1, state="idle", words="", since=now, bell=0))
 
     def _whole(self, connection: Connection) -> bool:
-        """Tell whether the tables are there, or nothing is; anything else is damage."""
+        """Tell whether the tables are there; if not, nothing is, or the tables of version 1. All else is damage."""
         if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
             raise self._damaged("is damaged")
         found = set(inspect(connection).get_table_names())
@@ -278,9 +292,23 @@ class Database:
         version = connection.scalar(select(schema_version.c.version))
         if isinstance(version, int) and version > SCHEMA:
             raise StateDamaged(f"{self.path}: was written by a newer version of fedpersona: update this one")
+        if version == 1 and found.issuperset(set(_tables.tables) - {budget.name}):
+            return False
         if version != SCHEMA or not found.issuperset(_tables.tables):
             raise self._damaged("lacks tables that fedpersona wrote")
         return True
+
+    @staticmethod
+    def _is_of(connection: Connection, version: int) -> bool:
+        there = schema_version.name in inspect(connection).get_table_names()
+        return there and connection.scalar(select(schema_version.c.version)) == version
+
+    @staticmethod
+    def _bring_up(connection: Connection) -> None:
+        """Make a database of version 1, which knew of no budget, one of version 2."""
+        connection.exec_driver_sql("ALTER TABLE trainings ADD COLUMN privacy JSON")
+        budget.create(connection)
+        connection.execute(schema_version.update().values(version=SCHEMA))
 
     def _damaged(self, what: str) -> StateDamaged:
         return StateDamaged(f"{self.path}: {what}; put back a copy from your backup, or move it away to begin anew")

@@ -21,7 +21,7 @@ from fedpersona.aggregation.database import Database
 from fedpersona.errors import ServerError
 from fedpersona.wire.parcel import REFUSALS
 
-__all__ = ["REASONS", "Condition", "Counter", "Event", "Journal", "RoundRecord", "State"]
+__all__ = ["REASONS", "RESTS", "Condition", "Counter", "Event", "Journal", "RoundRecord", "State"]
 
 REASONS = (*REFUSALS, "unsigned", "revoked", "stale", "double", "shape", "gone")
 """Why a reply is not in a sum: what devices say (:data:`fedpersona.wire.parcel.REFUSALS`), and what the server found.
@@ -30,8 +30,15 @@ REASONS = (*REFUSALS, "unsigned", "revoked", "stale", "double", "shape", "gone")
 over; ``double``: a second answer; ``shape``: not of the agreed form; ``gone``: no answer, the device left.
 """
 
-State: TypeAlias = Literal["idle", "gathering", "training", "waiting"]
-"""``idle``: nothing to do; ``gathering``: waits for devices; ``training``: in a round; ``waiting``: until a retry."""
+State: TypeAlias = Literal["idle", "gathering", "training", "waiting", "spent"]
+"""What the server is doing.
+
+``idle``: nothing to do; ``gathering``: waits for devices; ``training``: in a round; ``waiting``: until a retry;
+``spent``: the privacy budget pays for no further round, until the operator raises its limit.
+"""
+
+RESTS: tuple[State, ...] = ("idle", "spent")
+"""The states in which no round is held, nor will be by itself."""
 
 
 @dataclass(frozen=True)

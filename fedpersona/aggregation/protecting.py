@@ -67,7 +67,7 @@ def protected(
             enough, more = length / mu * (1.0 + more), 2.0 * more
         if enough == found.noise:
             return found, Protection(noise, epsilon, delta, separation)
-        found = _suited(with_noise(found, enough), people, catalogue)
+        found = _suited(with_noise(model, enough), people, catalogue)
     raise ConfigError(f"the model '{model.name}' changes its form with its noise: none keeps an epsilon of {epsilon:g}")
 
 

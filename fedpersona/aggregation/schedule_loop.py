@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from fedpersona.aggregation import scheduling
+from fedpersona.aggregation.budget_witness import halted_at
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.erasure import erase_messages
 from fedpersona.aggregation.reconcile import Nodes, reconcile
 from fedpersona.aggregation.roster import Roster
+from fedpersona.aggregation.spending import halt_terms
 from fedpersona.aggregation.state_lock import COORDINATOR, is_held
 from fedpersona.aggregation.superlink import RunState
 from fedpersona.aggregation.trainings import Trainings
@@ -71,6 +74,7 @@ class ScheduleLoop:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
+        self._database = database
         self._trainings = Trainings(database, config.models)
         self._roster = Roster(database)
         self._runs = runs
@@ -137,6 +141,7 @@ class ScheduleLoop:
 
     def _start_if_due(self) -> float:
         history = self._trainings.history(max(0, self._failures - 1), self._failed_at)
+        history = replace(history, halted=halted_at(self._database, halt_terms(self._config)))
         devices = self._roster.fleet(history)
         now = self._clock()
         if not scheduling.due(self._config, now, history, devices):

@@ -70,6 +70,8 @@ class History:
     """Runs that failed in a row since the last that did not."""
     failed_at: float | None = None
     """When the last of them did, Unix seconds."""
+    halted: bool = False
+    """Whether the privacy budget pays for no further round; only the operator can change that."""
     newest_device: int = 0
     """Number of the last device that was enrolled when the last training finished."""
 
@@ -93,7 +95,7 @@ def due(config: Config, now: float, trainings: History, devices: Devices) -> boo
 
     A training that was interrupted is always due, once the wait after failures is over. A one-shot federation trains
     until one training has finished; a standing one again when ``every_days`` have passed since, or ``new_devices``
-    have enrolled.
+    have enrolled. Nothing is due while the privacy budget is spent.
 
     Args:
         config: the server's configuration.
@@ -102,7 +104,7 @@ def due(config: Config, now: float, trainings: History, devices: Devices) -> boo
         trainings: those so far.
         devices: those so far.
     """
-    if _left(now, trainings.failed_at, wait_after(trainings.failures)) > 0:
+    if trainings.halted or _left(now, trainings.failed_at, wait_after(trainings.failures)) > 0:
         return False
     if trainings.running:
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flwr.app import Context
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -16,7 +18,12 @@ nobody = ClientApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train one model, from the last checkpoint on, by the server's configuration."""
-    from fedpersona.aggregation.coordination import train
+    """Train one model, from the last checkpoint on, by the server's configuration.
 
-    train(str(context.run_config["server"]), grid)
+    A budget that is spent ends the run as a completed one: there is nothing to try again.
+    """
+    from fedpersona.aggregation.coordination import train
+    from fedpersona.errors import BudgetSpent
+
+    with suppress(BudgetSpent):
+        train(str(context.run_config["server"]), grid)

@@ -51,6 +51,10 @@ class NewServer:
     """Further names and IP addresses that the front's certificate is for."""
     superlink_port: int = 9092
     ops: str = "127.0.0.1:9100"
+    epsilon: float | None = None
+    """What the federation may cost a person over its life; None where its sums have no noise."""
+    delta: float = 1e-6
+    """The δ that belongs to it."""
 
     def with_listen(self) -> NewServer:
         """Return the same with ``listen`` said.
@@ -237,8 +241,27 @@ def server_toml(server: NewServer) -> str:
         name: json.dumps(getattr(said, name), ensure_ascii=False).replace("\x7f", "\\u007f")
         for name in ("name", "address", "listen", "operator", "ops")
     }
-    return _TOML.format(**quoted, superlink_port=said.superlink_port)
+    limit = 8.0 if said.epsilon is None else float(said.epsilon)
+    privacy = _PRIVACY.format(epsilon=limit, delta=float(said.delta))
+    if said.epsilon is None:
+        privacy = "".join(f"# {line}".replace("# # ", "# ") for line in privacy.splitlines(keepends=True))
+    return _TOML.format(**quoted, superlink_port=said.superlink_port, privacy=privacy)
 
+
+_PRIVACY = """\
+[privacy]
+# The most that the federation may cost a person over its life, at this delta. It opens the account; after that
+# 'fedpersona server budget raise' changes it, for everyone to see. The delta never changes.
+epsilon = {epsilon!r}
+delta = {delta!r}
+# What one training may cost; by default all that is left. A standing federation wants to say it: of n trainings that
+# cost the same, each may cost more than epsilon / n.
+# training_epsilon = {epsilon!r}
+# Who adds the noise: "central", the server to the sum; "distributed", every device its share before it is masked.
+noise = "central"
+# A device answers at most one of so many rounds that follow each other.
+separation = 1
+"""
 
 _TOML = """\
 # A fedpersona server. Relative paths are relative to this file.
@@ -306,6 +329,9 @@ threshold = 56
 # Whether devices count how well the shared model does on them; only the sum can be read.
 metrics = true
 
+# Differential privacy: noise on every sum, and an account of what all sums together may tell of a person, which no
+# restart and no new training begins anew: docs/differential-privacy.md. It takes the place of 'clip' above.
+{privacy}
 [schedule]
 # "one-shot": learn once; "standing": again and again.
 kind = "one-shot"

@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from fedpersona.aggregation.bundle import server_bundle
-from fedpersona.aggregation.certificates import authority_der, operator_public
+from fedpersona.aggregation.certificates import authority_der, operator_public, signing_key
 from fedpersona.aggregation.child import Child, end_all
 from fedpersona.aggregation.config import Endpoint, ServerConfig
 from fedpersona.aggregation.database import Database
@@ -23,6 +23,7 @@ from fedpersona.aggregation.erasure import erase_messages
 from fedpersona.aggregation.logs import JsonLog
 from fedpersona.aggregation.ports import answers, check_free
 from fedpersona.aggregation.schedule_loop import ScheduleLoop
+from fedpersona.aggregation.spending import check_budget
 from fedpersona.aggregation.state_lock import held
 from fedpersona.aggregation.superlink import QUIET, Control
 from fedpersona.errors import DataError, DataNotFound, ServerError, UnsafeServer
@@ -139,6 +140,7 @@ def serve(config: ServerConfig, on_ready: Callable[[], None] = lambda: None) -> 
 
     Raises:
         ServerError: (``ServerRunning``, ``PortTaken``, ``StateDamaged``, ``UnsafeServer``) it cannot start.
+        ConfigError: the section ``privacy`` and the account of the budget do not go together.
         DataError: a certificate, key or catalogue is not what it should be.
     """
     check_files(config)
@@ -152,6 +154,7 @@ def serve(config: ServerConfig, on_ready: Callable[[], None] = lambda: None) -> 
         erase_messages(superlink.database)  # a kill may have left some
         stack.callback(erase_messages, superlink.database)
         database = stack.enter_context(Database.open(config.database))
+        check_budget(config, database, signing_key(config.server.signing_key))
         journal = JsonLog(config.logs, "supervisor")
         stack.callback(journal.close)
         os.environ.update(QUIET)  # before anything imports Flower

@@ -46,6 +46,8 @@ class Training:
     """Hash of the model after it."""
     answered: int
     """Most devices that were in the sum of a round."""
+    privacy: Mapping[str, Any] | None = None
+    """What it promises, as :mod:`fedpersona.aggregation.spending` keeps it; None where its sums have no noise."""
 
 
 class Trainings:
@@ -97,7 +99,14 @@ class Trainings:
             newest_device=last.newest_device if last else 0,
         )
 
-    def begin(self, model: str, settings: Mapping[str, Any], catalogue: str, seed: int) -> Training:
+    def begin(
+        self,
+        model: str,
+        settings: Mapping[str, Any],
+        catalogue: str,
+        seed: int,
+        privacy: Mapping[str, Any] | None = None,
+    ) -> Training:
         """Begin a training.
 
         Follow it with ``checkpoint`` of the initial model, so that devices can fetch it.
@@ -105,7 +114,7 @@ class Trainings:
         Raises:
             ServerError: another one has neither finished nor been abandoned.
         """
-        row = {"model": model, "settings": dict(settings), "catalogue": catalogue, "seed": seed}
+        row = {"model": model, "settings": dict(settings), "catalogue": catalogue, "seed": seed, "privacy": privacy}
         with self._database.writing() as connection:
             running = connection.scalar(select(trainings.c.id).where(trainings.c.ended_at.is_(None)))
             if running is not None:

@@ -103,6 +103,11 @@ def init(
             "[id, title, artist, [tags], [links]]; by default the starter catalogue.",
         ),
     ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option("--epsilon", help="Keep a privacy budget: what the federation may cost a person over its life."),
+    ] = None,
+    delta: Annotated[float, typer.Option("--delta", help="The delta that belongs to it.")] = 1e-6,
     as_json: Json = False,
 ) -> None:
     """Make a new server: configuration, local authority, certificates, signing key and catalogue."""
@@ -117,6 +122,8 @@ def init(
         hosts=tuple(host or ()),
         superlink_port=superlink_port,
         ops=ops,
+        epsilon=epsilon,
+        delta=delta,
     )
     made = initialise(folder, said, items)
     if as_json:

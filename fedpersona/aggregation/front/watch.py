@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedpersona.aggregation.journal import RESTS
 from fedpersona.errors import FedpersonaError, StateDamaged
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Picture:
     @property
     def busy(self) -> bool:
         """Whether rounds are being held, or wait for devices."""
-        return self.state != "idle"
+        return self.state not in RESTS
 
 
 class Watch:

@@ -36,6 +36,7 @@ _HEADLINES: Mapping[str, str] = {
     "gathering": "Waiting for devices",
     "training": "Training",
     "waiting": "Waiting to try again",
+    "spent": "The privacy budget is spent",
 }
 
 

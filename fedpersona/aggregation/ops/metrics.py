@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from sqlalchemy import func, select
 
 from fedpersona.aggregation.database import Database, devices, releases
-from fedpersona.aggregation.journal import Counter, Journal
+from fedpersona.aggregation.journal import RESTS, Counter, Journal
 
 __all__ = ["METRICS", "JournalCollector", "MetricForm", "journal_metrics"]
 
@@ -88,7 +88,7 @@ class JournalCollector(Collector):
     def _gauges(self) -> Iterator[tuple[str, float, Mapping[str, str]]]:
         latest = self._journal.rounds(1)
         yield "fedpersona_cohort", latest[0].invited if latest else 0, {}
-        yield "fedpersona_training_active", self._journal.state().state != "idle", {}
+        yield "fedpersona_training_active", self._journal.state().state not in RESTS, {}
         with self._database.reading() as connection:
             revoked = connection.scalar(select(func.count(devices.c.revoked_at))) or 0
             known = connection.scalar(select(func.count(devices.c.number))) or 0
