@@ -116,7 +116,7 @@ def _gao(shares: Mapping[int, int], needed: int) -> list[int] | None:
         before, now = now, rest
         error_before, error = error, _difference(error_before, _product(quotient, error))
     polynomial, rest = _divided(now, error)
-    return None if rest or not 1 <= len(polynomial) <= needed else polynomial
+    return None if rest or len(polynomial) > needed else polynomial or [0]
 
 
 def _interpolated(shares: Mapping[int, int], everything: Sequence[int]) -> list[int]:

@@ -111,6 +111,10 @@ def test_what_is_no_element_is_none(data):
     assert decode_element(data) is None
 
 
+def test_a_secret_of_nothing_is_recovered_like_any_other():
+    assert recover_robust({1: 5, 2: 0, 3: 0}, 1, lambda number: number == 0) == (0, frozenset({1}))
+
+
 @given(sharings(), st.randoms(use_true_random=False))
 def test_up_to_half_of_the_shares_beyond_t_may_be_wrong_and_are_found(sharing, random):
     secret, needed, shares = sharing
