@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import sqrt
 from typing import ClassVar, Self
 
@@ -13,9 +14,10 @@ from pydantic import Field
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import FedpersonaError, LayoutMismatch
 from fedpersona.plays import Plays
+from fedpersona.taste.centred import STEPS, centred, popular_direction, put_back, taken_out
 from fedpersona.taste.counts import shared_vote
 from fedpersona.taste.model import COUNT, Private, Range, Shared, TasteModel
-from fedpersona.taste.packing import diagonal_positions, packed_positions, packed_size, unpack
+from fedpersona.taste.packing import packed_positions, packed_size, unpack
 from fedpersona.taste.query import discounted, query_weights
 from fedpersona.taste.spectrum import denoised
 from fedpersona.wire.layout import ArraySpec, Layout
@@ -23,7 +25,7 @@ from fedpersona.wire.update import Update
 
 __all__ = ["Ease"]
 
-_HEAD, _HEAD_GROWTH, _LEAST_HEAD = 3.35, 0.6, 20
+_HEAD, _HEAD_GROWTH, _LEAST_HEAD = 2.6, 0.62, 20
 
 
 class Ease(TasteModel):
@@ -34,9 +36,10 @@ class Ease(TasteModel):
     of the same thing (will this person play it?) that looks at nobody.
 
     In the private form a first round always counts, with votes of length 1 that weigh ``count_share``; the second adds
-    x xᵀ/‖x‖² over the head, of length 1 in the norm of matrices. Both are noisy, and what follows costs nothing more:
-    the head is chosen by noisy votes, and eigenvalues that noise alone could make are taken out of the noisy sum
-    (:mod:`fedpersona.taste.spectrum`).
+    y yᵀ over the head, where y is what x has beside the popular direction (:mod:`fedpersona.taste.centred`), of length
+    1 as y yᵀ is in the norm of matrices. Both are noisy, and what follows costs nothing more: the head is chosen by
+    noisy votes, eigenvalues that noise alone could make are taken out of the noisy sum
+    (:mod:`fedpersona.taste.spectrum`), and popularity is put back.
     """
 
     name: ClassVar[str] = "ease"
@@ -48,9 +51,11 @@ class Ease(TasteModel):
     """Items with the most listeners that the linear model covers."""
     ridge: float = Field(100.0, ge=1e-6, le=1e12)
     """Added to the diagonal of the Gram matrix: Steck's λ."""
-    ridge_under_noise: float = Field(3.0, ge=1e-6, le=1e12)
-    """The same in the private form, where everybody adds as much as everybody else."""
-    count_share: float = Field(0.4, ge=1e-3, le=1e3)
+    ridge_a_person: float = Field(0.0015, ge=1e-9, le=1e3)
+    """The same in the private form, for each person in the sum: there everybody adds as much as everybody else."""
+    ridge_a_noise: float = Field(3.0, ge=0, le=1e6)
+    """And for the noise in the sum, in its standard deviations."""
+    count_share: float = Field(0.3, ge=1e-3, le=1e3)
     """Length of the votes of the first round in the private form; that of the second is 1."""
 
     def init(self, catalogue: Catalogue, seed: int) -> Shared:
@@ -78,25 +83,32 @@ class Ease(TasteModel):
         return round_number == 1 and (self.noise > 0 or len(catalogue) > self.head)
 
     def suited(self, people: int, items: int) -> Self:
-        """Return the model with a head as large as its noise lets so many people fill.
+        """Return the model with a head as large as its noise lets so many people fill, and its votes their share.
 
-        A fit to the best heads of two data sets at an ε of 1 and 8, and at ten times their people.
+        A fit to what is best on two public data sets at an ε of 1 and 8, and at ten times their people.
         """
-        head = round(_HEAD * (people / self.noise) ** _HEAD_GROWTH) if self.noise else self.head
-        return self.model_copy(update={"head": max(min(head, self.head, items), min(_LEAST_HEAD, self.head))})
+        if not self.noise:
+            return self
+        signal = people / self.noise
+        head = round(min(_HEAD * signal**_HEAD_GROWTH, self.head))
+        share = round(min(max(0.3 * (1500.0 / signal) ** 0.25, 0.3), 0.6), 1)  # steps, so that noise can settle
+        head = max(min(head, items), min(_LEAST_HEAD, self.head, items))
+        return self.model_copy(update={"head": head, "count_share": share})
 
     def layout(self, catalogue: Catalogue, round_number: int) -> Layout:
         """Declare ``listeners`` (items,) in a counting round, else ``gram`` (h (h + 1) / 2,); entries are 0 or 1.
 
-        In the private form they are from 0 to 1, and pairs in ``gram`` count √2-fold, so that its length is that of the
-        whole matrix.
+        In the private form ``gram`` is in two parts, ``itself`` (h,) and ``pairs`` (h (h - 1) / 2,): a pair stands for
+        two entries of the matrix, so that their length together is that of the whole, at most 1.
         """
-        counts = self.counts_first(catalogue, round_number)
-        array = ("listeners", (len(catalogue),)) if counts else ("gram", (packed_size(min(self.head, len(catalogue))),))
+        head = min(self.head, len(catalogue))
+        if self.counts_first(catalogue, round_number):
+            votes = ArraySpec("listeners", (len(catalogue),), bound=1.0, unit=1.0 / self.count_share)
+            return Layout((votes,), length=self.count_share) if self.noise else Layout((replace(votes, unit=None),))
         if not self.noise:
-            return Layout((ArraySpec(*array, bound=1.0),))
-        share = self.count_share if counts else 1.0
-        return Layout((ArraySpec(*array, bound=1.0, unit=1.0 / share),), length=share)
+            return Layout((ArraySpec("gram", (packed_size(head),), bound=1.0),))
+        itself, pairs = (head,), (packed_size(head - 1),)
+        return Layout((ArraySpec("itself", itself, 1.0), ArraySpec("pairs", pairs, 0.5, unit=sqrt(0.5))), length=1.0)
 
     def shapes(self, shared: Shared, catalogue: Catalogue) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of all arrays; the head is empty until it is found, the weights until they are solved."""
@@ -137,13 +149,13 @@ class Ease(TasteModel):
             listeners[plays.items] = 1.0
             return Update({"listeners": listeners})
         places = np.flatnonzero(np.isin(head, plays.items))
+        if self.noise:
+            rest = centred(places, popular_direction(shared["listeners"][head])).astype(np.float64)
+            rest /= STEPS
+            first, second = np.triu_indices(len(head), 1)
+            return Update({"itself": rest**2, "pairs": rest[first] * rest[second]})
         gram = np.zeros(packed_size(len(head)))
-        if not self.noise:
-            gram[packed_positions(places, len(head))] = 1.0
-        elif len(places):
-            itself, pair = gram_votes(len(places))
-            gram[packed_positions(places, len(head))] = pair
-            gram[diagonal_positions(places, len(head))] = itself
+        gram[packed_positions(places, len(head))] = 1.0
         return Update({"gram": gram})
 
     def apply(self, shared: Shared, total: Update, count: int) -> Shared:
@@ -155,18 +167,29 @@ class Ease(TasteModel):
             head = np.sort(np.argsort(-listeners, kind="stable")[: self.head])
             weights = np.zeros((0, 0))
         else:
-            gram = unpack(total["gram"], len(head))
             if self.noise:
-                weights = ease_weights(denoised(gram, self.noise), self.ridge_under_noise)
+                gram = self._gram(total, listeners[head], count)
+                ridge = self.ridge_a_person * count + self.ridge_a_noise * self.noise
             else:
+                gram, ridge = unpack(total["gram"], len(head)), self.ridge
                 listeners[head] = np.diagonal(gram)
-                weights = ease_weights(gram, self.ridge)
+            weights = ease_weights(gram, ridge)
         return shared.next(
             head=head.astype(np.float64),
             weights=weights,
             listeners=listeners,
             people=np.array([float(count)]),
         )
+
+    def _gram(self, total: Update, votes: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+        """Return what is left of a noisy sum of centred histories without its noise, with popularity put back."""
+        head = len(votes)
+        gram = np.zeros((head, head))
+        gram[np.triu_indices(head, 1)] = total["pairs"]
+        gram += gram.T
+        gram[np.diag_indices(head)] = total["itself"]
+        popular = popular_direction(votes)
+        return put_back(denoised(taken_out(gram, popular), self.noise * sqrt(0.5)), votes, popular, count)
 
     def scores(self, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float64]:
         """Return the sum of weights from each played item; in the tail, the share of people who play it."""
@@ -189,11 +212,6 @@ class Ease(TasteModel):
             places = np.searchsorted(head, plays.items[played])
             parts[played] = shared["weights"][places, place]
         return parts * query_weights(plays, self.recency)
-
-
-def gram_votes(listened: int) -> tuple[float, float]:
-    """Return a person's addend to an item of ``listened`` with itself, and to a pair: x xᵀ/‖x‖², pairs √2-fold."""
-    return 1.0 / listened, sqrt(2.0) / listened if listened > 1 else 0.0
 
 
 def ease_weights(gram: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["diagonal_positions", "pack_outer", "packed_positions", "packed_size", "unpack"]
+__all__ = ["pack_outer", "packed_positions", "packed_size", "unpack"]
 
 
 def packed_size(n: int) -> int:
@@ -18,12 +18,6 @@ def packed_positions(rows: NDArray[np.integer], n: int) -> NDArray[np.int64]:
     first, second = np.triu_indices(len(rows))
     a, b = rows[first].astype(np.int64), rows[second].astype(np.int64)
     return np.asarray(a * n - a * (a - 1) // 2 + (b - a), np.int64)
-
-
-def diagonal_positions(rows: NDArray[np.integer], n: int) -> NDArray[np.int64]:
-    """Return where the diagonal entries of rows stand in a packed n × n matrix."""
-    a = rows.astype(np.int64)
-    return np.asarray(a * n - a * (a - 1) // 2, np.int64)
 
 
 def pack_outer(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ def noise_edge(size: int, deviation: float) -> float:
     return 2.0 * deviation * sqrt(size)
 
 
-def denoised(gram: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
+def denoised(gram: NDArray[np.float64], deviation: float) -> NDArray[np.float64]:
     """Return the matrix without noise as far as its spectrum tells, positive semi-definite. Overwrites ``gram``.
 
     An eigenvalue θ above half the noise's edge e shows as w = θ + e²/4θ, any smaller one as noise (Benaych-Georges
@@ -28,14 +28,12 @@ def denoised(gram: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
     belongs to is off as well; all else is taken out.
 
     Args:
-        gram: float64, shape (n, n), symmetric, with pairs √2-fold as :class:`~fedpersona.taste.ease.Ease` sums them.
-        noise: standard deviation on its packed entries.
+        gram: float64, shape (n, n), symmetric.
+        deviation: σ of the noise on an entry off the diagonal; on the diagonal it is √2 times as much.
     """
     from scipy.linalg import eigh  # the server's part: no device loads it
 
-    gram /= sqrt(2.0)
-    gram[np.diag_indices_from(gram)] *= sqrt(2.0)
-    edge = noise_edge(len(gram), noise / sqrt(2.0))
+    edge = noise_edge(len(gram), deviation)
     values, vectors = eigh(gram, overwrite_a=True, check_finite=False, subset_by_value=(edge, np.inf))
     kept = values - edge**2 / np.maximum(values, edge)
     return np.asarray((vectors * kept) @ vectors.T, np.float64)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, add_votes, weighted
-from fedpersona.taste.ease import Ease, gram_votes
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, add_votes
+from fedpersona.taste.centred import STEPS, centred, popular_direction
+from fedpersona.taste.ease import Ease
 from fedpersona.taste.model import Shared
 
 __all__ = ["EaseCohort", "EaseScorer"]
@@ -16,10 +17,9 @@ __all__ = ["EaseCohort", "EaseScorer"]
 class EaseCohort:
     """The cohort form of ``Ease``."""
 
-    block = 16_384
-
     def __init__(self, model: Ease) -> None:
         self.model = model
+        self.block = 1024 if model.noise else 16_384  # centred histories are dense
 
     def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
         """Count pairs of head items (or, to find the head, listeners) in a block."""
@@ -31,7 +31,7 @@ class EaseCohort:
         if len(head) < plays.shape[1]:
             plays = csr_array(plays[:, head])
         if self.model.noise:
-            _add_shared(total["gram"], plays, len(head), encoder)
+            _add_centred(total, plays, popular_direction(shared["listeners"][head]), encoder)
             return
         counts = csr_array((np.ones(plays.nnz, np.int32), plays.indices, plays.indptr), shape=plays.shape)
         pairs = np.asarray((counts.T @ counts).toarray(), np.int32)
@@ -48,17 +48,19 @@ class EaseCohort:
         )
 
 
-def _add_shared(gram: NDArray[np.int64], plays: csr_array, head: int, encoder: BlockEncoder) -> None:
-    """Add x xᵀ/‖x‖² of every device to a packed matrix, pairs √2-fold: two numbers a device, each encoded once."""
-    votes = np.array([gram_votes(count) if count else (0.0, 0.0) for count in np.diff(plays.indptr).tolist()])
-    itself, pair = encoder.encode("gram", votes.reshape(-1, 2)).T
-    ones = weighted(plays, np.ones(plays.shape[0], np.int64))
-    pairs = np.asarray((weighted(plays, pair).T @ ones).toarray(), np.int64)
-    pairs[np.diag_indices(head)] = weighted(plays, itself).sum(axis=0)
-    start = 0
-    for row in range(head):
-        gram[start : start + head - row] += pairs[row, row:]
-        start += head - row
+def _add_centred(total: IntegerSum, plays: csr_array, popular: NDArray[np.float64], encoder: BlockEncoder) -> None:
+    """Add y yᵀ of every device by one product of whole numbers, exact in float64."""
+    rest = np.empty((plays.shape[0], plays.shape[1]))
+    for person in range(len(rest)):
+        places = plays.indices[plays.indptr[person] : plays.indptr[person + 1]]
+        rest[person] = centred(np.sort(places), popular)
+    products = rest.T @ rest
+    total["itself"] += np.diagonal(products).astype(np.int64) * encoder.steps("itself", STEPS**2)
+    step, start = encoder.steps("pairs", STEPS**2), 0
+    for row in range(len(popular)):
+        pairs = products[row, row + 1 :].astype(np.int64)
+        total["pairs"][start : start + pairs.size] += pairs * step
+        start += pairs.size
 
 
 class EaseScorer:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from fedpersona.errors import ConfigError
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.rounding import fingerprints, offsets
 from fedpersona.simulation.scoring import Scorer
@@ -43,6 +44,17 @@ class BlockEncoder:
     def encode(self, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Encode entries of the array ``name``, a row a device: shape (devices, columns)."""
         return self._fixed_point.encode(name, values, offsets(self._plan, name, self._prints)[:, np.newaxis])
+
+    def steps(self, name: str, of_one: int) -> np.int64:
+        """Return how many steps of the ring make one of ``of_one`` equal parts of 1.0.
+
+        Raises:
+            ConfigError: the ring is coarser than that, and would round what devices send.
+        """
+        steps, rest = divmod(self._fixed_point.scale(name), of_one)
+        if not steps or rest:
+            raise ConfigError(f"the ring is too coarse for '{name}' over {self._fixed_point.cohort:,} devices: use 64")
+        return np.int64(steps)
 
     def one(self, name: str) -> np.int64:
         """Return 1.0 in an array of counts, bounded by one: a whole number of steps for every device."""
