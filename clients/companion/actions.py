@@ -132,6 +132,13 @@ def privacy_control(request: Request, owner: Owner, form: Form) -> Response:
 
 
 @action
+def acknowledge(request: Request, owner: Owner, form: Form) -> Response:
+    """Go on with an older copy of the vault, of which its owner knows."""
+    owner.device.acknowledge()
+    return then(request, "/left", "Written down. Look at your answers before anything is sent again.")
+
+
+@action
 def retention(request: Request, owner: Owner, form: Form) -> Response:
     """Change how long listens are kept."""
     days = _whole_number(form["days"])
@@ -191,6 +198,7 @@ ACTIONS: Mapping[str, Action] = {
     "/consent/leave": leave,
     "/consent/give-up": give_up,
     "/consent/privacy-control": privacy_control,
+    "/left/acknowledge": acknowledge,
     "/kept/retention": retention,
     "/yours/import": bring_in,
     "/yours/export": take_out,

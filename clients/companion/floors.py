@@ -27,6 +27,8 @@ _NAMES = {
     "largest_epsilon": "Limit on privacy loss",
     "most_rounds_a_day": "Most rounds a day",
     "least_hours_between": "Hours between trainings",
+    "least_separation": "Rounds of which one is answered",
+    "most_rounds_of_a_run": "Most rounds of a training",
     "largest_upload": "Most data a round",
     "models": "Taste models",
 }

@@ -20,6 +20,7 @@ from fedpersona.device.consent import ConsentState
 from fedpersona.device.floors import sentences
 from fedpersona.device.membership import Membership
 from fedpersona.device.notice import PURPOSES, Notice, notice
+from fedpersona.device.spending import Spent
 from fedpersona.device.weekly import Level, WeeklyPlaylist
 from fedpersona.errors import ChainBroken, FedpersonaError, InputError
 from fedpersona.playlists import FORMATS, Playlist, Track, render
@@ -166,10 +167,11 @@ def kept(request: Request, owner: Owner) -> Response:
 def left(request: Request, owner: Owner) -> Response:
     """Show the ledger, newest first."""
     ledger = owner.device.ledger
-    broken, checked, entries = "", 0, []
+    broken, checked, entries, older, spent = "", 0, [], None, Spent()
     try:
         checked = ledger.verify()
         entries = list(reversed(ledger.tail(_MOST_ENTRIES)))
+        older, spent = owner.device.rolled_back, ledger.spent()
     except ChainBroken as error:
         broken = str(error)
     told = [(entry, wording.headline(entry), wording.facts(entry)) for entry in entries]
@@ -180,6 +182,8 @@ def left(request: Request, owner: Owner) -> Response:
         gone=sum(entry.left for entry in entries),
         checked=checked,
         broken=broken,
+        older=older,
+        spent=None if spent == Spent() else spent,
         most=_MOST_ENTRIES,
     )
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, tzinfo
 
 from fedpersona.device.consent import ConsentState
 from fedpersona.device.ledger import LedgerEntry
+from fedpersona.device.spending import number_words
 from fedpersona.simulation.practice import PRACTICE
 
 __all__ = [
@@ -164,6 +165,7 @@ def headline(entry: LedgerEntry) -> str:
         "exported": "Exported",
         "imported": "Imported",
         "enrolling": "Asked for a place",
+        "put back": "An older copy, as you know",
     }[entry.kind]
 
 
@@ -174,7 +176,15 @@ def facts(entry: LedgerEntry) -> list[tuple[str, str]]:
         found.append(("Round", f"{entry.round_number} of training, {entry.model}"))
     if entry.kind == "sent":
         found.append(("Limit", "none" if entry.clip is None else f"length at most {entry.clip:g}"))
-        found.append(("Privacy", "no differential privacy"))
+        found.append(("Privacy", entry.noise_words))
+    if entry.epsilon is not None and entry.delta is not None:
+        claim = f"ε {number_words(entry.epsilon)} for all of its training (δ {entry.delta:g})"
+        found.append(("The server says", claim))
+    if entry.left and entry.of_server is not None and entry.of_life is not None:
+        if not entry.cost.noiseless:
+            found.append(("This round, at worst", entry.cost.words))
+        found.append(("This server so far", entry.of_server.words))
+        found.append(("In all so far", entry.of_life.words))
     if entry.digest:
         found.append(("SHA-256", entry.digest[:16] + "…"))
     return found

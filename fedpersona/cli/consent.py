@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedpersona.cli.opening import HOME, Folder, Json, address_of, opening, say
+from fedpersona.cli.opening import HOME, Folder, Json, address_of, note, opening, say
+from fedpersona.errors import ConfigError
 
 __all__ = ["consents", "ledgers"]
 
@@ -85,17 +86,49 @@ def ledger_show(
     """Show what left this device, what came, what was refused, and why."""
     if context.invoked_subcommand is not None:
         return
+    from fedpersona.device.spending import Spent
+
     with opening(folder) as opened:
         tail = opened.ledger.tail(count)
         if as_json:
             sys.stdout.write(json.dumps(opened.ledger.export()[-count:]) + "\n")
-        else:
-            say(str(tail))
+            return
+        say(str(tail))
+        problem = opened.rolled_back
+        spent = opened.ledger.spent()
+    if problem is not None:
+        note(problem)
+    if spent != Spent():
+        say(f"In all, at worst: {spent.words}, by this device's own account. {spent.meaning}")
+
+
+@ledgers.command("acknowledge")
+def ledger_acknowledge(
+    yes: Annotated[bool, typer.Option("--yes", help="You know that an older copy was put back: do not ask.")] = False,
+    folder: Folder = HOME,
+) -> None:
+    """Say that you know of an older copy of the vault that was put back, so that something may be sent again.
+
+    What is known to have been spent since counts on. Where answers of yours are missing every yes ends: it may be one
+    that you took back since.
+    """
+    with opening(folder) as opened:
+        problem = opened.rolled_back
+        if problem is None:
+            say("No older copy was put back: nothing to acknowledge.")
+            return
+        note(problem)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise ConfigError("this goes on with an older copy of the vault: say --yes where nobody can be asked")
+            typer.confirm("Go on with this copy?", abort=True, err=True)
+        say(str(opened.acknowledge()))
 
 
 @ledgers.command("verify")
 def ledger_verify(folder: Folder = HOME) -> None:
-    """Check both chains, of the ledger and of your consents: a changed or removed entry shows."""
+    """Check both chains, of the ledger and of your consents: a changed or removed entry shows, and an older copy."""
     with opening(folder) as opened:
         entries, records = opened.ledger.verify(), opened.consent.verify()
+        opened.ledger.check_whole()
     say(f"whole: {entries:,} ledger entries and {records:,} consent records, each signed and in its place")

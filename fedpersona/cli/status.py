@@ -32,6 +32,7 @@ def status_table(facts: dict[str, Any]) -> None:
         ("Shared model", facts["shared_model"] or "none yet"),
         ("Your answers", "\n".join(answers) or "none: nothing may leave"),
         ("Left this device", _contributions(facts)),
+        *_privacy(facts),
         ("Key", "in the system keyring" if facts["key"] == "keyring" else "in key.json, under your passphrase"),
         ("Your floors", _floors(floors)),
     ]
@@ -52,6 +53,17 @@ def _contributions(facts: dict[str, Any]) -> str:
     return (
         "nothing" if not count else f"{count:,} contribution{'' if count == 1 else 's'}: see 'fedpersona device ledger'"
     )
+
+
+def _privacy(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the contributions cost, where there were any, and whether some are missing."""
+    from fedpersona.device.spending import Spent
+
+    found = [("Older copy", f"{facts['rolled_back']}: see 'fedpersona device ledger'")] if facts["rolled_back"] else []
+    told = facts["privacy"]
+    if told is not None and Spent.read(told["life"]) != Spent():
+        found.append(("Privacy loss", f"at worst {Spent.read(told['life']).words}, over this device's life"))
+    return found
 
 
 def _floors(policy: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fedpersona.errors import ConfigError
 
-__all__ = ["normalised"]
+__all__ = ["is_nowhere", "normalised"]
 
 _PORTS = {"https": 443, "http": 80}
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
@@ -42,6 +42,11 @@ def normalised(address: str) -> str:
     named = _host(host, address)
     place = named if port in (None, _PORTS[parts.scheme]) else f"{named}:{port}"
     return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
+
+
+def is_nowhere(server: str) -> bool:
+    """Tell whether a normalised address is one that no network ever has (RFC 2606): a server inside this process."""
+    return (urlsplit(server).hostname or "").endswith(".invalid")
 
 
 def _host(host: str, address: str) -> str:

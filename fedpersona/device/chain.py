@@ -2,7 +2,8 @@
 
 Each entry's hash covers the hash before it, so an entry that is changed, removed or moved breaks every later one. The
 last number and hash are signed as well and kept apart, so that a removed tail shows, too. What a chain cannot show:
-someone who holds the key of the encrypted store can write a new chain, or put an old copy of the whole store back.
+someone who holds the key of the encrypted store can write a new chain. That an old copy of the whole store was put back
+is seen by :mod:`fedpersona.device.witness`.
 """
 
 from __future__ import annotations
@@ -149,6 +150,23 @@ class Chain:
         """
         with self._store.reading() as cursor:
             return self._head(cursor)[0]
+
+    def end(self, cursor: Cursor) -> tuple[int, str]:
+        """Return number and hash (hexadecimal) of the last entry, as the signed head says; 0 before the first.
+
+        Raises:
+            ChainBroken: the head is not what this device signed.
+        """
+        number, digest = self._head(cursor)
+        return number, digest.hex()
+
+    def holds(self, cursor: Cursor, number: int, digest: str) -> bool:
+        """Tell whether the entry of this number has this hash; before the first there is nothing to differ."""
+        if number == 0:
+            return True
+        query = "SELECT hash FROM chain WHERE name = ? AND number = ?"
+        row = cursor.execute(query, (self.name, number)).fetchone()
+        return row is not None and row[0] == bytes.fromhex(digest)
 
     def export(self) -> list[dict[str, Any]]:
         """Return everything that is stored, JSON-native and unchecked: a broken chain can be looked at, too.

@@ -11,7 +11,7 @@ import os
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fedpersona.device.address import normalised
@@ -31,7 +31,8 @@ from fedpersona.device.record import (
     subject,
 )
 from fedpersona.device.store import Cursor, Store
-from fedpersona.errors import ConfigError, ConsentMissing
+from fedpersona.device.witness import Witness
+from fedpersona.errors import ConfigError, ConsentMissing, DiskFull, OutputError, RolledBack, VaultBusy
 
 __all__ = ["GPC_VARIABLE", "Consent", "ConsentState", "Permit", "Status"]
 
@@ -66,12 +67,14 @@ class Consent:
         store: of the device.
         chain: its chain ``consent``.
         clock: the device's clock.
+        witness: notices that an older copy of the store was put back; None trusts the store.
     """
 
-    def __init__(self, store: Store, chain: Chain, clock: Clock) -> None:
+    def __init__(self, store: Store, chain: Chain, clock: Clock, witness: Witness | None = None) -> None:
         self._store = store
         self._chain = chain
         self._clock = clock
+        self._witness = witness
         self._callbacks: list[Callable[[Purpose, str], object]] = []
         self._ended_here: set[tuple[str, str]] = set()  # withdrawals, kept here even if the disk is full
 
@@ -105,6 +108,7 @@ class Consent:
                     "look how things stand, and answer again if you want to"
                 )
             self._append(cursor, "given", found, address, days)
+        self._witnessed()
         self._ended_here.discard((found.purpose, address))
         return self.state(purpose, address)
 
@@ -223,6 +227,7 @@ class Consent:
             if self._chain_gpc() is not on:
                 at = self._clock.keep(cursor)
                 self._chain.append(cursor, {"schema_version": "fedpersona 1", "global_privacy_control": bool(on)}, at)
+        self._witnessed()
 
     def heed(self, sec_gpc: str | None) -> None:
         """Take the value of a request's ``Sec-GPC`` header from the host app: ``1`` turns the setting on.
@@ -256,7 +261,17 @@ class Consent:
                 answer = "refused"
             if not (mine and answer_of(mine[-1]) == answer and notice_hash(mine[-1]) == found.sha256):
                 self._append(cursor, answer, found, address, None)
+        self._witnessed()
         return self.state(purpose, address)
+
+    def _witnessed(self) -> None:
+        """Have it known outside of the store that an answer was written, so that an older copy of it shows.
+
+        Where that fails the answer stands all the same, and is known there with the next one, or before the next send.
+        """
+        if self._witness is not None:
+            with suppress(DiskFull, OutputError, VaultBusy, RolledBack):
+                self._witness.advance()
 
     @contextmanager
     def _ending(self, keys: list[tuple[Purpose, str]]) -> Iterator[None]:

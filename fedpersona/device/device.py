@@ -25,13 +25,16 @@ from fedpersona.device.link import is_provided, provided
 from fedpersona.device.membership import Membership
 from fedpersona.device.playlist import WeeklyConfig
 from fedpersona.device.shelf import Shelf
+from fedpersona.device.spending import DELTA
 from fedpersona.device.store import Store
 from fedpersona.device.vault import Vault
 from fedpersona.device.weekly import Weekly, WeeklyPlaylist
+from fedpersona.device.witness import Witness
 from fedpersona.errors import ChainBroken, ConfigError, NoKnownItem, ServerUnreachable
 from fedpersona.plays import Plays
 
 if TYPE_CHECKING:
+    from fedpersona.device.ledger import LedgerEntry
     from fedpersona.device.link import Link
     from fedpersona.device.policy import Policy
     from fedpersona.device.visit import Visited
@@ -71,8 +74,10 @@ class Device:
         signer = signing_key(self._store)
         self.clock = Clock(self._store, clock)
         self.vault = Vault(self._store, self.clock)
-        self.consent = Consent(self._store, Chain(self._store, "consent", signer), self.clock)
-        self.ledger = Ledger(self._store, Chain(self._store, "ledger", signer), self.clock)
+        consents, entries = Chain(self._store, "consent", signer), Chain(self._store, "ledger", signer)
+        self._witness = Witness(self.folder, self._key, self._store, (consents, entries))
+        self.consent = Consent(self._store, consents, self.clock, self._witness)
+        self.ledger = Ledger(self._store, entries, self.clock, self._witness)
         self.shelf = Shelf(self._store)
         self.enrolments = Enrolments(self._store, self.ledger)
         self._weekly = Weekly(self._store, self.vault, self.shelf, self.clock, zone)
@@ -293,9 +298,47 @@ class Device:
             return {
                 "consents": [state.to_dict() for state in self.consent.states()],
                 "contributions": self.ledger.count("sent"),
+                "privacy": self._account(),
+                "rolled_back": self._witness.problem(),
             }
         except ChainBroken as error:
-            return {"consents": [], "contributions": None, "broken": str(error)}
+            return {"consents": [], "contributions": None, "privacy": None, "rolled_back": None, "broken": str(error)}
+
+    def _account(self) -> dict[str, Any]:
+        """Return what taking part has cost at worst, by this device's own account: over its life, and by server."""
+        servers = dict.fromkeys(str(entry.server) for entry in self.ledger.contributions())
+        return {
+            "delta": DELTA,
+            "life": self.ledger.spent().told(),
+            "servers": {server: self.ledger.spent(server).told() for server in servers},
+        }
+
+    @property
+    def rolled_back(self) -> str | None:
+        """How it shows that an older copy of the vault was put back; None where it was not.
+
+        As long as it is so nothing is sent: show it, and see :meth:`acknowledge`.
+
+        Raises:
+            ChainBroken: a chain is not what this device signed.
+        """
+        return self._witness.problem()
+
+    def acknowledge(self) -> LedgerEntry:
+        """Go on with an older copy of the vault, because its owner said that they know it is one.
+
+        The ledger says so, with what is known to have been spent since. Where answers are missing every yes ends: it
+        may have been taken back since, so ask again.
+
+        Raises:
+            ConfigError: no older copy was put back.
+            ChainBroken: a chain is not what this device signed.
+        """
+        if self._witness.behind("consent"):
+            for state in self.consent.states():
+                if state.granted:
+                    self.consent.withdraw(state.purpose, server=state.server)
+        return self.ledger.acknowledge()
 
     def export(self, path: str | Path) -> Path:
         """Write everything that is kept about the owner as one zip of JSON lines and JSON.
@@ -326,10 +369,12 @@ class Device:
         Raises:
             VaultDamaged: bytes on disk are not those that were written.
             ChainBroken: an entry of the ledger or of the consents was changed, removed or moved.
+            RolledBack: an older copy of the vault was put back.
         """
         self._store.check()
         self.ledger.verify()
         self.consent.verify()
+        self._witness.check()
 
     def forget(self) -> None:
         """Delete everything: the key first, then every file. Nothing of it can be read again, by anyone.

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from fedpersona.device.policy import Policy
+from fedpersona.device.spending import DELTA
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.taste import MODELS
 
@@ -25,6 +26,8 @@ FLOORS: Mapping[str, str] = {
     "largest_epsilon": "a number above 0, or none",
     "most_rounds_a_day": "a whole number from 1 to 10,000",
     "least_hours_between": "a number of hours from 0 to 8,760",
+    "least_separation": "a whole number of rounds from 1 to 10,000",
+    "most_rounds_of_a_run": "a whole number from 1, or none",
     "largest_upload": "a number of bytes from 1, such as 64000000 or 64 MB",
     "models": f"names of taste models with commas between ({', '.join(MODELS)}), or none",
 }
@@ -47,7 +50,8 @@ def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
     epsilon = (
         "No limit is set to privacy loss over this device’s life; rounds that add no noise are answered, too"
         if policy.largest_epsilon is None
-        else "Every round is refused: a limit on privacy loss is set, and this version has no differential privacy"
+        else f"What all rounds of this device’s life tell stays within ε {policy.largest_epsilon:g}, if their noise is "
+        f"added as promised, and rounds without noise are refused. {_meaning(policy.largest_epsilon)}"
     )
     hours = policy.least_hours_between
     spacing = (
@@ -60,6 +64,16 @@ def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
         if policy.allow_unmasked
         else "A contribution is always masked: by itself it cannot be read, if the other devices of the round are real"
     )
+    separation = (
+        "Rounds of one training may be answered that follow each other, unless the training itself wants them apart"
+        if policy.least_separation == 1
+        else f"Of {policy.least_separation:,} rounds of one training that follow each other at most one is answered"
+    )
+    of_a_run = (
+        "Of one training any number of rounds is answered"
+        if policy.most_rounds_of_a_run is None
+        else f"Of one training at most {_rounds(policy.most_rounds_of_a_run)} answered"
+    )
     rounds = f"{policy.most_rounds_a_day:,} round{'' if policy.most_rounds_a_day == 1 else 's'}"
     told = {
         "least_cohort": f"At least {policy.least_cohort:,} devices are added up before anything is released",
@@ -71,10 +85,25 @@ def sentences(policy: Policy) -> tuple[tuple[str, str], ...]:
         "largest_epsilon": epsilon,
         "most_rounds_a_day": f"At most {rounds} a day, all servers together",
         "least_hours_between": spacing,
+        "least_separation": separation,
+        "most_rounds_of_a_run": of_a_run,
         "largest_upload": f"At most {written(policy)['largest_upload']} a round",
         "models": f"Only these models are trained: {', '.join(policy.models) or 'none'}",
     }
-    return tuple((name, f"{words}.") for name, words in told.items())
+    return tuple((name, words if words.endswith(".") else f"{words}.") for name, words in told.items())
+
+
+def _rounds(count: int) -> str:
+    return "one round is" if count == 1 else f"{count:,} rounds are"
+
+
+def _meaning(epsilon: float) -> str:
+    """Say what a limit is worth to its owner, in a sentence."""
+    from fedpersona.privacy.gaussian import gaussian_mu
+    from fedpersona.privacy.wording import sentence
+
+    seen = "all that is ever released of these rounds"
+    return sentence(epsilon, DELTA, gaussian_mu(epsilon, DELTA), seen=seen)
 
 
 def written(policy: Policy) -> dict[str, str]:
@@ -154,6 +183,10 @@ def _number_or_none(words: str) -> object:
     return None if words.lower() in ("none", "") else _number(words)
 
 
+def _whole_or_none(words: str) -> object:
+    return None if words.lower() in ("none", "") else _whole(words)
+
+
 def _truth(words: str) -> object:
     word = words.lower()
     return True if word in _TRUE else False if word in _FALSE else _NONSENSE
@@ -183,6 +216,8 @@ _READ: Mapping[str, Callable[[str], object]] = {
     "largest_epsilon": _number_or_none,
     "most_rounds_a_day": _whole,
     "least_hours_between": _number,
+    "least_separation": _whole,
+    "most_rounds_of_a_run": _whole_or_none,
     "largest_upload": _bytes,
     "models": _names,
 }
@@ -220,7 +255,7 @@ def lowered(before: Policy, after: Policy) -> dict[str, str]:
             _above(after.largest_epsilon, before.largest_epsilon),
             "the limit on privacy loss is taken away: rounds are answered although nothing adds noise to their sums"
             if after.largest_epsilon is None
-            else "more privacy loss is allowed over this device’s life, once there is a version that can count it",
+            else f"all rounds of this device’s life together may tell more of you than before. {_meaning_of(after)}",
         ),
         "most_rounds_a_day": (
             after.most_rounds_a_day > before.most_rounds_a_day,
@@ -229,6 +264,14 @@ def lowered(before: Policy, after: Policy) -> dict[str, str]:
         "least_hours_between": (
             after.least_hours_between < before.least_hours_between,
             "a server may train again sooner with your history, and what changed in between can show in its two sums",
+        ),
+        "least_separation": (
+            after.least_separation < before.least_separation,
+            "more rounds of one training are answered, and several sums together can tell more than each alone",
+        ),
+        "most_rounds_of_a_run": (
+            _above(after.most_rounds_of_a_run, before.most_rounds_of_a_run),
+            "your history goes into more sums of one training, and several sums together can tell more than each alone",
         ),
         "largest_upload": (
             after.largest_upload > before.largest_upload,
@@ -240,6 +283,10 @@ def lowered(before: Policy, after: Policy) -> dict[str, str]:
         ),
     }
     return {name: words for name, (less, words) in found.items() if less}
+
+
+def _meaning_of(policy: Policy) -> str:
+    return "" if policy.largest_epsilon is None else _meaning(policy.largest_epsilon).rstrip(".")
 
 
 def _above(after: float | None, before: float | None) -> bool:

@@ -13,6 +13,7 @@ __all__ = [
     "KEY_FILE",
     "LOCK_FILE",
     "OURS",
+    "WITNESS",
     "named_folder",
     "not_ours",
     "ours",
@@ -23,7 +24,18 @@ __all__ = [
 DATABASE = "vault.db"
 KEY_FILE = "key.json"
 LOCK_FILE = "key.lock"
-OURS = (f"{DATABASE}-wal", f"{DATABASE}-journal", f"{DATABASE}-shm", DATABASE, KEY_FILE, f"{KEY_FILE}.new", LOCK_FILE)
+WITNESS = "witness"
+OURS = (
+    f"{DATABASE}-wal",
+    f"{DATABASE}-journal",
+    f"{DATABASE}-shm",
+    DATABASE,
+    WITNESS,
+    f"{WITNESS}.new",
+    KEY_FILE,
+    f"{KEY_FILE}.new",
+    LOCK_FILE,
+)
 """Every file that fedpersona makes in the folder."""
 
 _OWNER_ONLY = 0o700

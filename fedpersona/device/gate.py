@@ -1,6 +1,7 @@
 """The one door out: what leaves a device goes through here, in one order.
 
-Consent → policy floors → finite check → clip → fixed point → the device's share of the noise → mask → ledger entry on disk → send.
+Consent → policy floors → finite check → clip → fixed point → the device's share of the noise → mask → ledger entry on
+disk → send.
 
 Each step can say no, and each no is in the ledger. A withdrawal is looked for before every step: it stops a round
 at any point, and what was queued is destroyed. Masking and, after the sending, opening the sum of all take messages
@@ -10,6 +11,7 @@ with keys and shares, which say nothing of the owner's history: :mod:`fedpersona
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,6 +42,8 @@ from fedpersona.wire.message import Words, envelope
 from fedpersona.wire.plan import Plan
 
 __all__ = ["Gate", "History"]
+
+_SAME_NOISE = 1e-9  # the two are products of the same numbers
 
 
 class History(Protocol):
@@ -98,9 +102,12 @@ class Gate:
 
         Raises:
             ConsentMissing: there is none. Nothing was asked, so nothing is written down.
+            RolledBack: an older copy of the store was put back; the ledger says so.
             ChainBroken: the consents are not what this device signed.
         """
         self._consent.permit("share_update", server)
+        with self._refusing(server):
+            self._ledger.check_whole()
 
     def contribute(self, server: str, link: Link, offer: Offer, catalogue: Catalogue, stop: Stop) -> Plan:
         """Contribute to one round.
@@ -118,6 +125,7 @@ class Gate:
             Exception: whatever the link raised. Once it was handed the message, the ledger says that it may have left.
         """
         with self._refusing(server):
+            self._ledger.check_whole()  # first: a yes of an older copy may have been taken back since
             permits = [self._consent.permit("share_update", server)]
             plan = Plan.decode(checked_offer(offer).plan)
             # Under masks only: by itself, how well a list fits says something of its owner.
@@ -165,6 +173,7 @@ class Gate:
         self._clock.trusted()
         model = create(plan.model, dict(plan.settings))
         layout = round_layout(model, catalogue, plan)
+        _check_noise(plan, model, layout)
         fixed_point = FixedPoint.for_plan(plan, layout)
         self._policy().check(plan, upload=fixed_point.bytes_per_update, ledger=self._ledger, server=server)
         if plan.catalogue != catalogue.version:
@@ -211,6 +220,7 @@ class Gate:
             digest=hashlib.sha256(queued.message).hexdigest(),
             norm=queued.norm,
             tested=queued.tested,
+            allowed=lambda: self._policy().check_before(asked.plan, ledger=self._ledger, server=server),
         )
 
     def _send(self, link: Link, entry: LedgerEntry, queued: _Queued, may_go_on: Callable[[], None]) -> None:
@@ -228,3 +238,23 @@ class Gate:
         finally:
             queued.words.fill(0)
         self._ledger.delivered(entry)
+
+
+def _check_noise(plan: Plan, model: TasteModel, layout: Layout) -> None:
+    """Check that the noise of a plan is that which the model is made for, by this device's own copy of the model.
+
+    Raises:
+        PlanRefused: the model is in the form for sums without noise, or for another amount of it.
+    """
+    if not plan.noise:
+        return
+    if not model.noise or layout.length is None:
+        raise PlanRefused(
+            f"the plan promises noise, but asks for '{model.name}' in the form for sums without it, in which nothing "
+            "says how much of a sum is one person's"
+        )
+    promised = (plan.noise_multiplier or 0.0) * (plan.clip or 0.0)
+    if not math.isclose(promised, model.noise, rel_tol=_SAME_NOISE, abs_tol=0.0):
+        raise PlanRefused(
+            f"the plan's noise is {promised:g}, and that of the model's settings {model.noise:g}: they must be the same"
+        )

@@ -78,6 +78,23 @@ class Key:
             "whoever loses either loses the history.",
         )
 
+    def remember(self, text: str) -> None:
+        """Keep a short text beside the key, where that is a keyring; without one, or where it fails, nothing is kept.
+
+        Args:
+            text: at most 1,000 letters of ASCII: Windows' keyring takes no more.
+        """
+        if self._keyring is not None:
+            with suppress(Exception):  # any backend may raise anything
+                self._keyring.set_password(_SERVICE, _witness_of(self._file.store), text)
+
+    def remembered(self) -> str | None:
+        """Return the text that was kept last, None where there is none or the keyring does not answer."""
+        if self._keyring is not None:
+            with suppress(Exception):
+                return self._keyring.get_password(_SERVICE, _witness_of(self._file.store))
+        return None
+
     def rewrap(self, passphrase: str) -> None:
         """Protect the key with another passphrase. The old one opens nothing any more; the store stays as it is.
 
@@ -113,6 +130,9 @@ class Key:
     def _leave_keyring(self) -> None:
         if self._keyring is None:
             return
+        with suppress(Exception):  # it tells nothing without the key
+            if self._keyring.get_password(_SERVICE, _witness_of(self._file.store)) is not None:
+                self._keyring.delete_password(_SERVICE, _witness_of(self._file.store))
         try:
             if self._keyring.get_password(_SERVICE, self._file.store) is not None:
                 self._keyring.delete_password(_SERVICE, self._file.store)
@@ -242,6 +262,10 @@ def _drop(ring: Keyring, store: str) -> None:
 
 def _chosen(keyring: Keyring | _System | None) -> Keyring | None:
     return system_keyring() if isinstance(keyring, _System) else keyring
+
+
+def _witness_of(store: str) -> str:
+    return f"{store} witness"
 
 
 def _check(secret: bytes) -> bytes:

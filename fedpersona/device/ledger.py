@@ -6,14 +6,18 @@ destroyed. Where a crash came in between, the ledger says that it may have left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from fedpersona.device.address import is_nowhere
 from fedpersona.device.chain import Chain
 from fedpersona.device.clock import Clock
 from fedpersona.device.ledger_entry import FOLLOW_UPS, Kind, LedgerEntry, Tail, folded, plain, update_words
+from fedpersona.device.spending import DELTA, Spent, cost
 from fedpersona.device.store import Cursor, Store
-from fedpersona.errors import ChainBroken, PlanRefused
+from fedpersona.device.witness import Witness
+from fedpersona.errors import ChainBroken, ConfigError, FedpersonaError, PlanRefused
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.plan import Plan
 
@@ -30,12 +34,15 @@ class Ledger:
         store: of the device.
         chain: its chain ``ledger``.
         clock: the device's clock.
+        witness: notices that an older copy of the store was put back; None trusts the store.
     """
 
-    def __init__(self, store: Store, chain: Chain, clock: Clock) -> None:
+    def __init__(self, store: Store, chain: Chain, clock: Clock, witness: Witness | None = None) -> None:
         self._store = store
         self._chain = chain
         self._clock = clock
+        self._witness = witness
+        self._folded: tuple[int, tuple[LedgerEntry, ...]] = (0, ())
 
     # -- writing --
 
@@ -50,6 +57,7 @@ class Ledger:
         digest: str,
         norm: float,
         tested: bool = False,
+        allowed: Callable[[], None] = lambda: None,
     ) -> LedgerEntry:
         """Write down, on disk, that something is about to be sent. Only then may it be.
 
@@ -62,16 +70,21 @@ class Ledger:
             digest: SHA-256 of the message, in hexadecimal.
             norm: length of the update, after clipping.
             tested: whether it also counts how well the shared model did on the owner.
+            allowed: raises where what was sent before leaves no room for this; no other process can send meanwhile.
 
         Raises:
             PlanRefused: this device has answered this very plan before, or may have.
+            RolledBack: an older copy of the store was put back; nothing may be sent.
             ChainBroken: the ledger is not what this device signed; nothing may be sent.
         """
         plan_hash = plan.hash()
         with self._store.writing() as cursor:
+            self.check_whole()
+            allowed()
             if any(entry.plan_hash == plan_hash for entry in self.contributions(server)):
                 raise PlanRefused("this device has answered this very plan before: no plan is answered twice")
-            return self._write(
+            account = self._account(server, cost(plan))
+            entry = self._write(
                 cursor,
                 "sent",
                 server=server,
@@ -81,7 +94,10 @@ class Ledger:
                 size=size,
                 norm=norm,
                 digest=digest,
+                account=account,
             )
+        self._witnessed(entry)
+        return entry
 
     def delivered(self, entry: LedgerEntry) -> None:
         """Write down that what ``entry`` tells of was handed over."""
@@ -127,6 +143,28 @@ class Ledger:
             what = f"with two public keys made for '{federation}' and the invitation's token, nothing of the history"
             return self._write(cursor, "enrolling", server=server, what=plain(what))
 
+    def acknowledge(self) -> LedgerEntry:
+        """Write down that the owner knows of the older copy that was put back, and what it lacks; go on from here.
+
+        What was spent since, as far as it is known outside of the store, counts from now on for every server.
+
+        Raises:
+            ConfigError: the store is the one that was there before.
+            ChainBroken: the ledger is not what this device signed; it cannot be gone on with.
+        """
+        witness = self._witness
+        problem = None if witness is None else witness.problem()
+        if witness is None or problem is None:
+            raise ConfigError("no older copy of this vault was put back: there is nothing to acknowledge")
+        with self._store.writing() as cursor:
+            known = self._known_spent()
+            lost = witness.lost(known)
+            account = {"delta": DELTA, "cost": lost.told(), "life": (known + lost).told()}
+            words = f"{problem}; what is known to be missing cost at worst {lost.words}"
+            entry = self._write(cursor, "put back", what=plain(words), account=account)
+        witness.begin_again(known + lost)
+        return entry
+
     def exported(self, *, what: str) -> LedgerEntry | None:
         """Write down that the owner took a copy out. A broken ledger takes no entry, and does not keep them from it."""
         return self._noted("exported", what)
@@ -154,13 +192,46 @@ class Ledger:
         """Return how many entries there are of a kind; of ``sent``, those that left or may have."""
         return sum(entry.kind == kind and (entry.left or kind != "sent") for entry in self._entries())
 
+    def check_whole(self) -> None:
+        """Go on only where nothing is missing that left.
+
+        Raises:
+            RolledBack: an older copy of the store was put back.
+            ChainBroken: the ledger is not what this device signed.
+        """
+        if self._witness is not None:
+            self._witness.check()
+
+    def spent(self, server: str | None = None) -> Spent:
+        """Return what taking part has cost at worst: with one server, or over this device's life with all.
+
+        Servers inside the process, such as the practice server, do not count into the second: nothing left. Where an
+        older copy of the store was put back, what is known to be missing is in it, for every server.
+
+        Raises:
+            ChainBroken: the ledger is not what this device signed.
+        """
+        lost = Spent() if self._witness is None else self._witness.lost(self._known_spent())
+        return self._known_spent(server) + lost
+
+    def answered(self, server: str, run: str) -> tuple[tuple[int, int], ...]:
+        """Return the rounds of a server's training that were answered, or may have been.
+
+        Returns:
+            For each its number, and of how many rounds in a row its plan said that a device answers one.
+        """
+        name = plain(run)
+        mine = (entry for entry in self.contributions(server) if entry.run == name)
+        return tuple((entry.round_number or 0, entry.separation) for entry in mine)
+
     def rounds_within(self, seconds: int) -> int:
         """Return how many contributions left, or may have, in the last so many seconds, to all servers."""
         return sum(self._clock.age(entry.at) < seconds for entry in self.contributions())
 
     def seconds_since_another_run(self, server: str, run: str) -> int | None:
         """Return how long ago this device last took part in another run of a server; None where it never did."""
-        others = [entry for entry in self.contributions(server) if entry.run != run]
+        name = plain(run)
+        others = [entry for entry in self.contributions(server) if entry.run != name]
         return min((self._clock.age(entry.at) for entry in others), default=None)
 
     def verify(self) -> int:
@@ -178,7 +249,39 @@ class Ledger:
     # -- inner workings --
 
     def _entries(self) -> tuple[LedgerEntry, ...]:
-        return folded(self._chain.entries())
+        entries = self._chain.entries()
+        if len(entries) != self._folded[0]:  # what was checked once stays as it is
+            self._folded = (len(entries), folded(entries))
+        return self._folded[1]
+
+    def _known_spent(self, server: str | None = None) -> Spent:
+        """Return what the ledger itself knows to have been spent."""
+        counted = [
+            entry.cost
+            for entry in self._entries()
+            if entry.server is None or (not is_nowhere(entry.server) if server is None else entry.server == server)
+        ]
+        return Spent(math.fsum(one.squared for one in counted), sum(one.noiseless for one in counted))
+
+    def _account(self, server: str, added: Spent) -> dict[str, Any]:
+        """Return this device's account of a round that is about to be answered, JSON-native."""
+        of_life = self.spent() + (Spent() if is_nowhere(server) else added)
+        return {
+            "delta": DELTA,
+            "cost": added.told(),
+            "server": (self.spent(server) + added).told(),
+            "life": of_life.told(),
+        }
+
+    def _witnessed(self, entry: LedgerEntry) -> None:
+        """Have it known outside of the store, on disk, that an entry was written; else nothing may be sent."""
+        if self._witness is None:
+            return
+        try:
+            self._witness.advance(self._known_spent())
+        except FedpersonaError as error:
+            self.destroyed(entry, reason=str(error))
+            raise
 
     def _noted(self, kind: Kind, what: str) -> LedgerEntry | None:
         try:
@@ -202,5 +305,9 @@ def _of_plan(plan: Plan) -> Mapping[str, Any]:
         "plan_hash": plan.hash(),
         "masked": plan.masked,
         "clip": plan.clip,
+        "noise": plan.noise,
+        "noise_multiplier": plan.noise_multiplier,
         "epsilon": plan.epsilon,
+        "delta": plan.delta,
+        "separation": plan.separation,
     }

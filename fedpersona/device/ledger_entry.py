@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fedpersona.device.chain import Entry
+from fedpersona.device.spending import DELTA, Spent
 from fedpersona.wire.layout import Layout
 
 __all__ = ["FOLLOW_UPS", "Kind", "LedgerEntry", "Outcome", "Tail", "folded", "plain", "size_words", "update_words"]
 
-Kind: TypeAlias = Literal["sent", "refused", "received", "exported", "imported", "enrolling"]
+Kind: TypeAlias = Literal["sent", "refused", "received", "exported", "imported", "enrolling", "put back"]
 Outcome: TypeAlias = Literal["delivered", "destroyed", "unknown"]
 
 FOLLOW_UPS = ("delivered", "destroyed")
@@ -49,8 +50,18 @@ class LedgerEntry:
     """Longest update that the round allowed; None where it set no limit."""
     norm: float | None = None
     """Length of the update that was sent."""
+    noise: str = ""
+    """Who adds noise to the sum by the plan: ``central`` the server, ``distributed`` every device; empty is nobody."""
+    noise_multiplier: float | None = None
+    """Deviation of that noise, over ``clip``."""
     epsilon: float | None = None
-    """The ε that the plan claims; no more than a claim, since this version cannot check that noise is added."""
+    """The ε that the plan claims for all of its training; no more than a claim: nothing here is worked out from it."""
+    delta: float | None = None
+    """The δ that the claim is for."""
+    separation: int = 1
+    """The plan's: of so many rounds that follow each other a device answers one."""
+    account: Mapping[str, Any] | None = None
+    """This device's own account when the entry was written: :attr:`cost`, :attr:`of_server` and :attr:`of_life`."""
     digest: str | None = None
     """SHA-256 of the bytes, in hexadecimal."""
     reason: str | None = None
@@ -62,6 +73,23 @@ class LedgerEntry:
     def left(self) -> bool:
         """Whether something of the owner's left the device, or may have."""
         return self.kind == "sent" and self.outcome != "destroyed"
+
+    @property
+    def cost(self) -> Spent:
+        """What this entry added to what taking part has cost: nothing unless something left."""
+        if self.account is not None and (self.left or self.kind == "put back"):
+            return Spent.read(self.account["cost"])
+        return Spent(noiseless=1) if self.left else Spent()  # earlier versions had no noise, and kept no account
+
+    @property
+    def of_server(self) -> Spent | None:
+        """What all rounds of this server had cost with this one; None where no account was kept."""
+        return None if self.account is None or "server" not in self.account else Spent.read(self.account["server"])
+
+    @property
+    def of_life(self) -> Spent | None:
+        """What all rounds of all servers had cost with this one; None where no account was kept."""
+        return None if self.account is None else Spent.read(self.account["life"])
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -75,6 +103,8 @@ class LedgerEntry:
         if self.kind == "refused":
             about = "" if self.round_number is None else f" round {self.round_number} ({self.model}) of"
             return f"refused{about} {self.server}: {self.reason}"
+        if self.kind == "put back":
+            return f"you said that you know: {self.what}"
         if self.kind == "enrolling":
             return f"asked {self.server} to enrol this device, {self.what}"
         size = "" if self.size is None else f", {size_words(self.size)}"
@@ -88,8 +118,28 @@ class LedgerEntry:
         clip = "not shortened to a limit" if self.clip is None else f"length at most {self.clip:g}"
         masks = ", with keys and shares of its masks" if self.masked and self.outcome != "destroyed" else ""
         what = f"round {self.round_number} ({self.model}), {self.what}{masks}"
-        words = f"{verb} {self.server}: {what}; {clip}, no differential privacy"  # whatever a plan claims
+        words = f"{verb} {self.server}: {what}; {clip}, {self.noise_words}{self._account_words()}"
         return f"{words}; {self.reason}" if self.reason else words
+
+    @property
+    def noise_words(self) -> str:
+        """What the plan promises, and whose word that is."""
+        if not self.noise or self.noise_multiplier is None:
+            return "no differential privacy"
+        times = f"noise of {self.noise_multiplier:.3g} times that"
+        if self.noise == "central":
+            return f"{times} from the server, if it keeps its promise"
+        return f"{times} from all devices, its share from this one"
+
+    def _account_words(self) -> str:
+        """Return what it came to at worst; of what was destroyed nothing."""
+        if not self.left or self.of_server is None or self.of_life is None:
+            return ""
+        told = [] if self.cost.noiseless else [f"this round {self.cost.words}"]
+        if self.of_server != self.of_life:
+            told.append(f"this server {self.of_server.words}")
+        told.append(f"in all {self.of_life.words}")
+        return f"; at worst, at δ {DELTA:.6f}: {', '.join(told)}"
 
 
 class Tail(tuple[LedgerEntry, ...]):

@@ -54,12 +54,12 @@ Contribute to the shared taste model
 
 What is sent: for each round of training, one list of numbers that this device computes from your listening history,
 as long for everyone, with a number for every item of the catalogue whether you played it or not. Before it is sent it
-is shortened where the round sets a limit, rounded, and masked: random numbers are added to it. One part of these other
-devices of the round take away again, with lists of their own; the other part can be taken away only if enough of those
-devices help. So that they can, your device hands out pieces of its two keys of that round, each piece locked for one
-other device, and keeps the pieces that others locked for it. When the round ends it gives the server, for each of
-those devices, its piece of one of the two keys and never of both. With all this goes your device's signature. Your
-history itself (what you played, and when) is not sent.
+is shortened where the round sets a limit, rounded, mixed with noise where the round asks for it (see below), and
+masked: random numbers are added to it. One part of these other devices of the round take away again, with lists of
+their own; the other part can be taken away only if enough of those devices help. So that they can, your device hands
+out pieces of its two keys of that round, each piece locked for one other device, and keeps the pieces that others
+locked for it. When the round ends it gives the server, for each of those devices, its piece of one of the two keys and
+never of both. With all this goes your device's signature. Your history itself (what you played, and when) is not sent.
 
 To whom: the server at the address you say yes to, and no other. Over a network it goes encrypted, to the server that
 the operator's invitation named.
@@ -78,8 +78,23 @@ much of what you played. If you changed your policy to allow unmasked lists, the
 
 The sum says something about all who took part together, and about each of them where these are few: what only you of
 all played gives you away, and with it much of the rest can be computed. From one sum over 50 invented people it was
-possible to compute all that each of them had played. This version adds no noise to the sum, which would prevent that,
-so nothing is promised about any one person. The ledger on this device says for each round whether it was masked.
+possible to compute all that each of them had played. Noise prevents that: random numbers that stay in the sum, large
+beside what one person puts into it, small beside what all do. How much, and who adds it, each round says:
+
+No noise: then nothing is promised about any one person.
+
+Noise from the server: it adds it to the sum before it uses or shows it. The server itself can see the sum without
+noise, and this device cannot check that any is added. What is promised holds if the server keeps its promise.
+
+Noise from the devices: each adds its share before its list is masked, and so does this one. One share hides little;
+the whole noise is in the sum if at least as many honest devices are in it as the round says it takes.
+
+What it comes to: a number, ε (epsilon), says how much of you can show in all that is released. At ε 1 somebody who
+knows all else about everyone, and guesses whether you took part, is right at most 55 times in 100; at ε 8 at most 78
+times; a coin is right 50 times. Your device works it out for itself, at worst, from the noise that the rounds promised:
+for each round, for this server, and over its life with all servers. The ledger says it for each round, and whether the
+list was masked. You can set a limit in your floors: then rounds without noise are refused, and so are rounds that would
+pass it. At first there is no limit.
 
 How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
 a sum cannot be taken out again. This device cannot check how long a server keeps what it received.
@@ -128,7 +143,7 @@ How to take it back: withdraw it in the app, or with 'fedpersona device consent 
 _NOTICES: Mapping[str, Notice] = {
     found.purpose: found
     for found in (
-        Notice("share_update", 3, "contribute to the shared taste model", _SHARE_UPDATE),
+        Notice("share_update", 4, "contribute to the shared taste model", _SHARE_UPDATE),
         Notice("share_metrics", 2, "share how well playlists fit", _SHARE_METRICS),
         Notice("audit_canary", 1, "take part in a test of the server's privacy", _AUDIT_CANARY),
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fedpersona.device.spending import DELTA, Spent, cost
 from fedpersona.device.store import Store
 from fedpersona.errors import BelowFloor, VaultDamaged
 from fedpersona.privacy.secagg import MOST_NEIGHBOURS
@@ -31,6 +32,14 @@ class History(Protocol):
         """Return how long ago another run of this server was answered, None where none was."""
         ...
 
+    def answered(self, server: str, run: str) -> tuple[tuple[int, int], ...]:
+        """Return the rounds of a run that were answered: number, and the separation that its plan asked for."""
+        ...
+
+    def spent(self) -> Spent:
+        """Return what taking part has cost over this device's life, with all servers."""
+        ...
+
 
 class Policy(BaseModel):
     """What the owner's device demands of every round. A plan that asks for less care is refused, with the reason."""
@@ -54,15 +63,20 @@ class Policy(BaseModel):
     A plan that sets no limit is refused; None allows any.
     """
     largest_epsilon: _Limit | None = None
-    """Largest sum of ε over this device's life, all servers together; None sets no limit.
+    """Largest ε that all rounds of this device's life may add up to, all servers together; None sets no limit.
 
-    This version adds no noise and cannot check that anyone does, so it takes no server's word for an ε: with a limit,
-    every plan is refused.
+    By the device's own account, at the δ of :data:`fedpersona.device.spending.DELTA`. With a limit, a round without
+    noise is refused, and so is one that would pass the limit. Who adds the noise, and whether they do, a device cannot
+    check: see :mod:`fedpersona.device.notice`.
     """
     most_rounds_a_day: Annotated[int, Field(ge=1, le=10_000)] = 12
     """Most rounds that are answered in any 24 hours, all servers together."""
     least_hours_between: Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)] = 0.0
     """Least hours between two training runs of one server; the rounds of one run may follow each other at once."""
+    least_separation: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Of so many rounds of one run that follow each other at most one is answered; more where a plan says more."""
+    most_rounds_of_a_run: Annotated[int, Field(ge=1)] | None = None
+    """Most rounds of one training run that are answered; None sets no limit."""
     models: tuple[str, ...] = tuple(MODELS)
     """Taste models that may be trained, by name."""
     largest_upload: Annotated[int, Field(ge=1)] = 64_000_000
@@ -84,7 +98,16 @@ class Policy(BaseModel):
             ChainBroken: the ledger is not what this device signed.
         """
         self._check_plan(plan, upload)
-        self._check_budget(plan)
+        self.check_before(plan, ledger=ledger, server=server)
+
+    def check_before(self, plan: Plan, *, ledger: History, server: str) -> None:
+        """Hold a plan against what was sent before: that part of :meth:`check` that another round can change.
+
+        Raises:
+            BelowFloor, ChainBroken: as :meth:`check` does.
+        """
+        self._check_budget(plan, ledger)
+        self._check_run(plan, ledger, server)
         self._check_spacing(plan, ledger, server)
 
     def _check_plan(self, plan: Plan, upload: int) -> None:
@@ -121,17 +144,46 @@ class Policy(BaseModel):
                 f"your device wants that to take at least {self.least_threshold:g} of them"
             )
 
-    def _check_budget(self, plan: Plan) -> None:
-        if self.largest_epsilon is not None:
+    def _check_budget(self, plan: Plan, ledger: History) -> None:
+        """Hold the device's own account against the limit; what a plan says of ε plays no part."""
+        if self.largest_epsilon is None:
+            return
+        limit = f"your device allows ε {self.largest_epsilon:g} over its life"
+        added = cost(plan)
+        if added.noiseless:
             raise BelowFloor(
-                f"largest_epsilon: your device allows ε {self.largest_epsilon:g} over its life, but this version has "
-                "no differential privacy, so with this floor every round is refused"
+                f"largest_epsilon: the round adds no noise that counts, so nothing limits what it tells; {limit}"
             )
-        if plan.epsilon is not None:
+        before = ledger.spent()
+        if before.noiseless:
             raise BelowFloor(
-                f"epsilon: the round promises differential privacy of ε {plan.epsilon:g}, "
-                "but this version cannot check that noise is added, so it takes no promise"
+                f"largest_epsilon: {limit}, but its life has {before.noiseless_words} already: what these told has no "
+                "limit, so with this floor every round is refused"
             )
+        after = before + added
+        if after.epsilon > self.largest_epsilon:
+            raise BelowFloor(
+                f"largest_epsilon: with this round it would be {after.words} at worst, from {before.words} "
+                f"(the round by itself {added.words}, δ {DELTA:.6f}); {limit}"
+            )
+
+    def _check_run(self, plan: Plan, ledger: History, server: str) -> None:
+        """Hold a round against those of its run that were answered, by the ledger and not by the clock."""
+        answered = ledger.answered(server, plan.run)
+        most = self.most_rounds_of_a_run
+        if most is not None and len(answered) >= most:
+            raise BelowFloor(
+                f"most_rounds_of_a_run: {len(answered):,} rounds of this training were answered, "
+                f"your device answers at most {most:,}"
+            )
+        for number, separation in answered:
+            wanted = max(self.least_separation, plan.separation, separation)
+            # With no separation a round that failed may be asked again; the account counts it twice.
+            if wanted > 1 and abs(plan.round_number - number) < wanted:
+                raise BelowFloor(
+                    f"least_separation: round {number:,} of this training was answered, and of {wanted:,} rounds that "
+                    "follow each other your device answers one"
+                )
 
     def _check_spacing(self, plan: Plan, ledger: History, server: str) -> None:
         answered = ledger.rounds_within(_DAY)

@@ -12,7 +12,16 @@ from fedpersona.device.gate import Gate
 from fedpersona.device.ledger import Ledger
 from fedpersona.device.link import Link, Offer, Release
 from fedpersona.device.shelf import Shelf
-from fedpersona.errors import BelowFloor, DataError, PlanRefused, PlanReplayed, Refusal, RoundClosed, Stopped
+from fedpersona.errors import (
+    BelowFloor,
+    DataError,
+    PlanRefused,
+    PlanReplayed,
+    Refusal,
+    RolledBack,
+    RoundClosed,
+    Stopped,
+)
 
 __all__ = ["Visited", "visit"]
 
@@ -30,7 +39,7 @@ class Visited:
 
     words: str
     refused: bool = False
-    """Whether it came to nothing but plans that this device refused; each is in the ledger."""
+    """Whether it came to nothing but noes that stay the same whatever the server asks; each is in the ledger."""
 
 
 def visit(
@@ -77,7 +86,7 @@ def visit(
         return Visited(f"contributed to {_rounds(answered)}" + (f", then: {no}" if no else ""))
     if no is None:
         return Visited("no round was open")
-    return Visited(f"not contributed: {no}", refused=isinstance(no, BelowFloor | PlanRefused))
+    return Visited(f"not contributed: {no}", refused=isinstance(no, BelowFloor | PlanRefused | RolledBack))
 
 
 def _rounds(number: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,9 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fedpersona.device import starter
 from fedpersona.device.link import Offer, Release
 from fedpersona.errors import PlanRefused
+from fedpersona.privacy.protection import Protection
 from fedpersona.simulation.local_federation import LocalFederation
 from fedpersona.simulation.practice import invent_crowd
-from fedpersona.taste import Shared, Subspace
+from fedpersona.taste import Popularity, Shared, Subspace, TasteModel
+from fedpersona.taste.counters import round_layout
 from fedpersona.wire.parcel import sign_reply
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_catalogue import seal
@@ -66,6 +69,37 @@ def plan(**changes) -> Plan:
         ),
         **changes,
     )
+
+
+def noisy(
+    model: TasteModel | None = None,
+    *,
+    noise: Literal["central", "distributed"] = "central",
+    separation: int = 1,
+    **changes,
+) -> tuple[Plan, Shared]:
+    """Return the plan of a round with noise, as an honest server makes it, and the model it starts from.
+
+    Args:
+        model: in its private form; by default popularity with noise that deviates by 4 units.
+        noise: who adds it.
+        separation: of the rounds that one device answers.
+        changes: of the plan, for those that are not honest.
+    """
+    model = Popularity(noise=4.0) if model is None else model
+    first = model.init(starter.catalogue(), 3)
+    about = plan(model=model.name, settings=tuple(sorted(model.model_dump().items())), shared_hash=first.hash())
+    about = replace(about, **{name: value for name, value in changes.items() if name == "metrics"})
+    length = round_layout(model, starter.catalogue(), about).length
+    terms = Protection(noise, epsilon=8.0, delta=1e-5, separation=separation).terms(model.name, length, model.noise)
+    return replace(about, **{**terms, **changes}), first
+
+
+def noisy_offer(
+    model: TasteModel | None = None, *, noise: Literal["central", "distributed"] = "central", **changes
+) -> Offer:
+    asked, first = noisy(model, noise=noise, **changes)
+    return Offer(asked.encode(), first)
 
 
 class Scripted:

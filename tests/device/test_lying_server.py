@@ -69,6 +69,8 @@ def _settings(**changes):
     return {"settings": tuple(sorted({**MODEL.model_dump(), **changes}.items()))}
 
 
+PROMISED = {"noise": "central", "noise_multiplier": 1e6, "epsilon": 0.1, "delta": 1e-6}
+
 WRONG = {
     "another key": lambda: invitation(seal_plan(good_plan(), Ed25519PrivateKey.generate())),
     "no signature": lambda: invitation(good_plan().encode() + bytes(64)),
@@ -88,7 +90,7 @@ WRONG = {
     "an odd number of neighbours": lambda: invitation(neighbours=81),
     "a threshold above all": lambda: invitation(threshold=81),
     "a cohort that overflows": lambda: invitation(cohort=2**40),
-    "an epsilon": lambda: invitation(epsilon=0.1),
+    "noise on a model that is not made for it": lambda: invitation(**PROMISED),
     "another model": lambda: invitation(model="a program"),
     "an unknown setting": lambda: invitation(**_settings(eval="print(1)")),
     "a setting out of range": lambda: invitation(**_settings(dim=-8)),
@@ -111,7 +113,7 @@ def test_a_wrong_plan_is_refused_told_and_written_down_once_and_nothing_leaves(n
     (entry,) = noes(willing)
     assert told.removeprefix("not contributed: ") in entry
     assert mailbox.answers == []
-    owners = {"unmasked", "no clip", "a long clip", "a cohort of one", "an epsilon"}
+    owners = {"unmasked", "no clip", "a long clip", "a cohort of one"}
     owners |= {"few neighbours", "a low threshold", "no neighbours"}
     if name == "a message of no agreed form":
         assert mailbox.refusals == []  # the node itself has said "form"

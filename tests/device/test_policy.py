@@ -4,7 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from fedpersona.device.policy import Policy
+from fedpersona.device.spending import DELTA, Spent
 from fedpersona.errors import BelowFloor, VaultDamaged
+from fedpersona.privacy.gaussian import gaussian_mu
 from fedpersona.taste import MODELS
 from fedpersona.wire.plan import Plan
 
@@ -14,8 +16,9 @@ SERVER = "https://taste.example"
 class Before:
     """What was sent before, as a test likes."""
 
-    def __init__(self, rounds=0, since=None) -> None:
+    def __init__(self, rounds=0, since=None, spent=None, answered=()) -> None:
         self.rounds, self.since = rounds, since
+        self._spent, self._answered = spent or Spent(), answered
         self.asked = []
 
     def rounds_within(self, seconds):
@@ -25,6 +28,14 @@ class Before:
     def seconds_since_another_run(self, server, run):
         self.asked.append((server, run))
         return self.since
+
+    def answered(self, server, run):
+        assert server == SERVER
+        self.asked.append(run)
+        return self._answered
+
+    def spent(self):
+        return self._spent
 
 
 def plan(**changes) -> Plan:
@@ -124,18 +135,85 @@ def test_another_run_too_soon_is_refused_and_the_same_run_goes_on():
     assert (SERVER, "a run") in before.asked
 
 
-@pytest.mark.parametrize("policy", [Policy(), Policy(least_cohort=2, largest_clip=None, allow_unmasked=True)])
-@pytest.mark.parametrize("epsilon", [1e-9, 0.1, 8.0, 1e9])
-def test_a_servers_promise_of_differential_privacy_is_not_taken_whatever_else_is_allowed(policy, epsilon):
-    with pytest.raises(BelowFloor, match=r"epsilon: .* cannot check that noise is added, so it takes no promise"):
-        check(policy, plan(epsilon=epsilon))
+def noisy(multiplier, **changes) -> Plan:
+    promised = {"noise": "central", "noise_multiplier": multiplier, "epsilon": 0.001, "delta": 1e-9}
+    return plan(**{**promised, **changes})
 
 
-@pytest.mark.parametrize("epsilon", [None, 1e-9, 0.1, 200.0])
-def test_with_a_limit_to_epsilon_every_round_is_refused(epsilon):
-    check(asked=plan(epsilon=None))
-    with pytest.raises(BelowFloor, match=r"largest_epsilon: .* ε 100 over its life, .* no differential privacy"):
-        check(Policy(largest_epsilon=100.0), plan(epsilon=epsilon))
+def test_with_a_limit_a_round_without_noise_is_refused_and_without_one_it_is_taken():
+    check(asked=plan())
+    with pytest.raises(BelowFloor, match=r"largest_epsilon: the round adds no noise .* allows ε 1e\+06 over its life"):
+        check(Policy(largest_epsilon=1e6), plan())
+
+
+@pytest.mark.parametrize("noise", ["central", "distributed"])
+def test_a_round_up_to_the_limit_is_taken_and_one_beyond_it_refused_whatever_the_plan_says_it_costs(noise):
+    limit = Policy(largest_epsilon=2.0)
+    enough = 1 / gaussian_mu(2.0, DELTA)
+    check(limit, noisy(enough * (1 + 1e-9), noise=noise, epsilon=1e6, delta=0.5))
+    words = r"largest_epsilon: with this round it would be ε 2\.01 at worst, from ε 0\.00 .* allows ε 2 over its life"
+    with pytest.raises(BelowFloor, match=words):
+        check(limit, noisy(enough * (1 - 1e-3), noise=noise, epsilon=1e-9))
+
+
+def test_what_was_spent_before_counts_with_all_servers_together():
+    limit, most = Policy(largest_epsilon=2.0), gaussian_mu(2.0, DELTA) ** 2
+    round_of_half = noisy((most / 2) ** -0.5 * (1 + 1e-9))
+    check(limit, round_of_half, before=Before(spent=Spent(most / 2)))
+    with pytest.raises(
+        BelowFloor, match=r"it would be ε 2\.\d+ at worst, from ε 1\.\d+ \(the round by itself ε 1\.\d+"
+    ):
+        check(limit, round_of_half, before=Before(spent=Spent(most * 0.51)))
+
+
+def test_with_a_limit_nothing_makes_good_that_a_round_without_noise_was_answered():
+    with pytest.raises(BelowFloor, match=r"its life has 2 rounds without noise already: .* every round is refused"):
+        check(Policy(largest_epsilon=1e6), noisy(1e6), before=Before(spent=Spent(0.0, 2)))
+    check(asked=noisy(1e6), before=Before(spent=Spent(0.0, 2)))
+
+
+@pytest.mark.parametrize("multiplier", [1e-300, 5e-324, 1e-5])
+def test_noise_that_hides_nothing_is_none(multiplier):
+    with pytest.raises(BelowFloor, match="adds no noise that counts"):
+        check(Policy(largest_epsilon=1e300), noisy(multiplier))
+
+
+@pytest.mark.parametrize("multiplier", [1e9, 1e300])
+def test_noise_beyond_all_use_costs_nothing_and_breaks_nothing(multiplier):
+    check(Policy(largest_epsilon=1e-6), noisy(multiplier))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "number", "before", "taken"),
+    [
+        (1, 1, 2, ((1, 1),), True),
+        (1, 1, 1, ((1, 1),), True),
+        (1, 3, 3, ((1, 3),), False),
+        (1, 3, 4, ((1, 3),), True),
+        (1, 1, 3, ((1, 3),), False),
+        (1, 3, 1, ((1, 3),), False),
+        (3, 1, 3, ((1, 1),), False),
+        (3, 1, 4, ((1, 1),), True),
+        (1, 5, 1, ((5, 5),), False),
+        (1, 5, 10, ((9, 1), (5, 1)), False),
+    ],
+)
+def test_of_rounds_in_a_row_one_is_answered_as_plan_earlier_plans_and_owner_want_it(
+    mine, theirs, number, before, taken
+):
+    policy, asked = Policy(least_separation=mine), plan(round_number=number, separation=theirs)
+    if taken:
+        check(policy, asked, before=Before(answered=before))
+    else:
+        with pytest.raises(BelowFloor, match=r"least_separation: round \d of this training was answered"):
+            check(policy, asked, before=Before(answered=before))
+
+
+def test_of_one_training_as_many_rounds_are_answered_as_the_owner_allows():
+    policy = Policy(most_rounds_of_a_run=2)
+    check(policy, plan(round_number=2), before=Before(answered=((1, 1),)))
+    with pytest.raises(BelowFloor, match="most_rounds_of_a_run: 2 rounds of this training were answered"):
+        check(policy, plan(round_number=3), before=Before(answered=((1, 1), (2, 1))))
 
 
 def test_what_the_owner_allows_is_allowed():
@@ -164,6 +242,10 @@ def test_what_the_owner_allows_is_allowed():
         {"largest_epsilon": -1.0},
         {"largest_epsilon": float("nan")},
         {"most_rounds_a_day": 0},
+        {"least_separation": 0},
+        {"least_separation": 10_001},
+        {"most_rounds_of_a_run": 0},
+        {"most_rounds_of_a_run": 1.5},
         {"least_hours_between": float("nan")},
         {"least_hours_between": -1.0},
         {"largest_upload": 0},
@@ -226,6 +308,7 @@ def test_a_policy_that_a_version_without_secure_sums_kept_is_read_and_has_the_ne
     kept = Policy.load(store)
     assert (kept.least_cohort, kept.models) == (80, ("ease",))
     assert (kept.least_neighbours, kept.least_threshold) == (40, 0.6)
+    assert (kept.least_separation, kept.most_rounds_of_a_run) == (1, None)
 
 
 def test_every_floor_is_explained():

@@ -74,7 +74,7 @@ def test_an_uploaded_history_never_touches_the_disk(empty, history, monkeypatch)
     assert empty.browser().upload(padded.getvalue()).status == 303
     assert empty.device.vault.count() == 61
     held = {file.name for file in empty.device.folder.rglob("*")}
-    assert held <= {"vault.db", "vault.db-wal", "vault.db-shm", "key.json", "key.lock"}
+    assert held <= {"vault.db", "vault.db-wal", "vault.db-shm", "key.json", "key.lock", "witness"}
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 5000, b"PK\x03\x04" + b"\xff" * 300, b"<html>", b"[]", b"{}"])

@@ -250,7 +250,14 @@ def test_weaker_floors_read_as_what_they_are():
         largest_clip=None, largest_epsilon=8.0, allow_unmasked=True, least_hours_between=24.0, models=("ease",)
     )
     words = " ".join(words for _, words in sentences(policy))
-    told = ("as much as it likes", "Every round is refused", "the server can read it", "24 hours", "trained: ease.")
+    told = (
+        "as much as it likes",
+        "stays within ε 8",
+        "rounds without noise are refused",
+        "the server can read it",
+        "24 hours",
+        "trained: ease.",
+    )
     for part in told:
         assert part in words
 
