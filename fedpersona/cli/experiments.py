@@ -13,6 +13,7 @@ import click
 import typer
 from rich.console import Console
 
+from fedpersona.cli.privacy import check_delta, check_epsilon, check_noise
 from fedpersona.errors import ConfigError, DataError, UnknownName
 from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
@@ -127,12 +128,38 @@ def simulate(
     daily_swing: Annotated[
         float, _group("Devices", min=0, max=1, help="How far that falls by day: 0 not at all, 1 to nobody.")
     ] = 0.0,
+    epsilon: Annotated[
+        str | None,
+        _group(
+            "Privacy",
+            metavar="NUMBER[,NUMBER...]",
+            help="Keep differential privacy for each person at this epsilon; of several the largest is the run's, "
+            "the others show accuracy against it.",
+        ),
+    ] = None,
+    delta: Annotated[
+        float | None, _group("Privacy", help="The delta that belongs to it, below one in the people; 1e-5 by default.")
+    ] = None,
+    noise: Annotated[
+        str | None, _group("Privacy", help="Who adds the noise: central (the server, the default) or distributed.")
+    ] = None,
+    replicate: Annotated[
+        int, _group("Data", min=1, max=100_000, help="For how many devices each person of the data stands.")
+    ] = 1,
     recency: Annotated[
-        str, _group("On the device", help="auto, off, or after how many newer plays a play counts half.")
-    ] = "auto",
+        str | None,
+        _group(
+            "On the device",
+            help="auto, off, or after how many newer plays a play counts half; auto by default, off with --epsilon.",
+        ),
+    ] = None,
     discount: Annotated[
-        str, _group("On the device", help="auto, or how much fame is held against a track, from 0 to 1.")
-    ] = "auto",
+        str | None,
+        _group(
+            "On the device",
+            help="auto, or how much fame is held against a track, from 0 to 1; auto by default, 0 with --epsilon.",
+        ),
+    ] = None,
     evaluate_people: Annotated[int, _group("Figures", min=1, help="Most people to take figures over.")] = 20_000,
     ceiling: Annotated[bool, _group("Figures", help="Fit models that see all histories, to compare with.")] = True,
     engine: Annotated[str, _group("Engine", help="cohort (fast) or device (the readable reference).")] = "cohort",
@@ -158,8 +185,11 @@ def simulate(
     [dim]Examples:[/dim]
       fedpersona simulate synthetic --people 2000 --model ease
       fedpersona simulate lastfm-2k --data ~/data --listener 2
+      fedpersona simulate synthetic --model ease --epsilon 8,4,2,1
       fedpersona simulate runs/synthetic-subspace/run.json
 
+    With --epsilon no setting is chosen on anyone's history: recency and discount are those you give, the rest follows
+    from public numbers. The noise is drawn anew in every run, so figures differ a little from run to run.
     With a run.json only --listener, --out, --workers, --data and --json may be given.
     """
     recorded: DataFacts | None = None
@@ -185,8 +215,9 @@ def simulate(
             secure=secure,
             neighbours=neighbours,
             threshold=threshold,
-            recency=_word_or_number("recency", recency, ("auto", "off"), math.inf),
-            discount=_word_or_number("discount", discount, ("auto",), 1.0),
+            **_on_device(recency, discount, private=epsilon is not None),
+            **_privacy(epsilon, delta, noise),
+            replicate=replicate,
             evaluate_people=evaluate_people,
             ceiling=ceiling,
             workers=workers,
@@ -282,9 +313,13 @@ def _print_run(run: Run, folder: Path, listening: Listening | None) -> None:
         )
         for result in run.record.results
     ]
-    facts = f"{data.people:,} devices, {data.items:,} {data.kind}s; measured on what was held back"
+    facts = f"{run.record.devices:,} devices, {data.items:,} {data.kind}s; measured on what was held back"
     console.print(f"\n{data.name}: {facts}", markup=False)
     console.print(metrics_table(rows))
+    if run.record.privacy is not None:
+        from fedpersona.simulation.report.privacy_words import in_short
+
+        console.print(f"{in_short(run.record.privacy)}\n", markup=False, highlight=False)
     if listening is not None:
         year, week = listening.week
         console.print(weekly_table(listening.picks, run.split.catalogue, f"Listener {listening.person_id}"))
@@ -312,6 +347,8 @@ def _summary(run: Run, folder: Path, listening: Listening | None) -> dict[str, A
         "seconds": record.seconds,
         "run": str(folder),
     }
+    if record.privacy is not None:
+        summary["privacy"] = record.privacy.model_dump()
     if listening is not None:
         summary["listener"] = {
             "id": listening.person_id,
@@ -369,6 +406,40 @@ def _setting(pair: str) -> tuple[str, Any]:
         return name, value
     except (ValueError, RecursionError):  # a number of thousands of digits, brackets a thousand deep
         raise ConfigError(f"--set {name}: the value cannot be read; give a number or a word") from None
+
+
+def _on_device(recency: str | None, discount: str | None, *, private: bool) -> dict[str, Any]:
+    """Return what devices decide for themselves: chosen on validation items, but never under an epsilon."""
+    for name, given in (("recency", recency), ("discount", discount)):
+        if private and given == "auto":
+            raise ConfigError(
+                f"--{name} auto would choose by people's validation items, a release that no noise covers: "
+                f"with --epsilon give a number that was fixed before the data was seen, or leave --{name} out"
+            )
+    if recency is None:
+        recency = "off" if private else "auto"
+    if discount is None:
+        discount = "0" if private else "auto"
+    return {
+        "recency": _word_or_number("recency", recency, ("auto", "off"), math.inf),
+        "discount": _word_or_number("discount", discount, ("auto",), 1.0),
+    }
+
+
+def _privacy(epsilon: str | None, delta: float | None, noise: str | None) -> dict[str, Any]:
+    """Return the fields of a promise; none where there is no epsilon."""
+    if epsilon is None:
+        for name, given in (("delta", delta), ("noise", noise)):
+            if given is not None:
+                raise ConfigError(f"--{name} {given} says nothing by itself: give --epsilon too")
+        return {}
+    *others, largest = sorted({check_epsilon(part) for part in epsilon.split(",")})
+    return {
+        "epsilon": largest,
+        "epsilons": tuple(others),
+        "delta": None if delta is None else check_delta(delta),
+        "noise": check_noise(noise),
+    }
 
 
 def _word_or_number(option: str, value: str, words: tuple[str, ...], most: float) -> str | float:

@@ -12,6 +12,7 @@ import fedpersona
 from fedpersona.cli import experiments
 from fedpersona.cli.device import device
 from fedpersona.cli.ending import one_sentence
+from fedpersona.cli.privacy import privacy
 from fedpersona.cli.serve import serve_app
 from fedpersona.cli.server import server
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 for _command in (experiments.demo, experiments.simulate, experiments.compare, experiments.doctor):
     app.command()(_command)
 app.add_typer(device, name="device")
+app.add_typer(privacy, name="privacy")
 app.add_typer(serve_app, name="serve")
 app.add_typer(server, name="server")
 

@@ -22,10 +22,11 @@ from fedpersona.simulation.evaluation import Evaluation, people_sample
 from fedpersona.simulation.measurement import Measured, Measurement
 from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.population import Split
+from fedpersona.simulation.private_run import measure_privacy, note_delta, protected_model, without_noise
 from fedpersona.simulation.record import DataFacts, RunConfig, RunRecord
 from fedpersona.simulation.scoring import Scorer
 from fedpersona.simulation.statistics import comparison_rows, describe
-from fedpersona.simulation.training import Training, train
+from fedpersona.simulation.training import Training, cohort_of, train
 from fedpersona.taste import Popularity, Shared, TasteModel, create
 
 __all__ = ["Run", "load_split", "simulate"]
@@ -60,7 +61,7 @@ def load_split(config: RunConfig) -> Split:
 
 
 def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split | None = None) -> Run:
-    """Run an experiment.
+    """Run an experiment. With an epsilon it is not repeatable to the bit: noise is never drawn from a seed.
 
     One BLAS thread does all of it, next to the engine's own workers: a figure must not depend on how many cores
     the machine happens to have free.
@@ -81,24 +82,40 @@ def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split |
 def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run:
     clock = _Stopwatch()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    model = create_model(config)  # before any data is read: a wrong name shows at once
+    exact = create_model(config)  # before any data is read: a wrong name shows at once
     if split is None:
         narrator.stage(f"reading {config.dataset}")
         with clock.measure("reading"):
             split = load_split(config)
     serving = _serving(config, split)
     measurement = Measurement(split, people_sample(split, config.evaluate_people, config.seed), config.seed)
+    model, protection = exact, None
+    if config.epsilon is not None:
+        note_delta(config, cohort_of(config, len(split.train)), narrator)
+        model, protection = protected_model(config, exact, split, config.epsilon)
     with clock.measure("training"):
-        training = train(model, split.train, config, narrator)
-    narrator.stage("choosing recency and discount on validation items, measuring on test items")
+        training = train(model, split.train, config, narrator, protection)
+    narrator.stage(
+        "measuring on test items"
+        if protection
+        else "choosing recency and discount on validation items, measuring on test items"
+    )
     with clock.measure("measuring"):
         form = cohort_form(model)
         federated = _federated(config, training, form.scorer(training.shared), measurement, serving)
         scorers = {number: form.scorer(shared) for number, shared in training.models.items()}
         rounds = measurement.curve(training.reports, scorers, federated.result.serving)
-        floor = _floor(split, measurement)
+        floors = [_floor(split, measurement)]
+    privacy = None
+    if protection is not None:
+        with clock.measure("privacy"):
+            private = measure_privacy(
+                config, exact, model, protection, training.plans, federated, measurement, narrator
+            )
+        privacy = private.record
+        floors += private.floors
     with clock.measure("ceilings"):
-        ceilings = list(_ceilings(config, model, measurement, serving, narrator)) if config.ceiling else []
+        ceilings = list(_ceilings(config, exact, measurement, serving, narrator)) if config.ceiling else []
     choice = federated.result.serving
     model = model.model_copy(update={"recency": choice.recency, "discount": choice.discount})
     record = RunRecord(
@@ -110,9 +127,10 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
         data=data_facts(split),
         rounds=rounds,
         tuning=federated.tried,
-        results=[measured.result for measured in (floor, federated, *ceilings)],
+        results=[measured.result for measured in (*floors, federated, *ceilings)],
         model_hash=training.shared.hash(),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        privacy=privacy,
     )
     return Run(record, model, training.shared, split, federated.evaluation)
 
@@ -126,6 +144,8 @@ def create_model(config: RunConfig) -> TasteModel:
     for name in ("recency", "discount"):
         if name in config.settings:
             raise ConfigError(f"give {name} to the run (--{name}), not to the model: a run chooses or fixes it")
+    if "noise" in config.settings:
+        raise ConfigError("give an epsilon to the run (--epsilon), not noise to the model: the noise follows from it")
     return create(config.model, config.settings)
 
 
@@ -176,6 +196,10 @@ def _floor(split: Split, measurement: Measurement) -> Measured:
 def _ceilings(
     config: RunConfig, model: TasteModel, measurement: Measurement, serving: dict[str, Any], narrator: Narrator
 ) -> Iterator[Measured]:
+    """Fit what to compare with: under noise the same model without, and central models, all on each person once."""
+    if config.epsilon is not None:
+        narrator.stage(f"training {model.name} without noise, to compare with")
+        yield without_noise(config, model, measurement)
     for twin in twins_of(model, measurement.split.train, config.seed):
         narrator.stage(f"fitting {twin.name}, to compare with")
         started = time.perf_counter()

@@ -98,6 +98,32 @@ class Population:
         rows = slice(int(self.indptr[person]), int(self.indptr[person + 1]))
         return Plays(self.items[rows], self.weights[rows], None if self.times is None else self.times[rows])
 
+    def repeated(self, times: int) -> Population:
+        """Return a population in which everyone is there so many times, with the same id: first all, then all again."""
+        starts = self.indptr[-1] * np.arange(times, dtype=np.int64)
+        return Population(
+            name=self.name,
+            catalogue=self.catalogue,
+            indptr=np.append((starts[:, None] + self.indptr[None, :-1]).reshape(-1), starts[-1] + self.indptr[-1]),
+            items=np.tile(self.items, times),
+            weights=np.tile(self.weights, times),
+            times=None if self.times is None else np.tile(self.times, times),
+            person_ids=np.tile(self.person_ids, times),
+        )
+
+    def first(self, people: int) -> Population:
+        """Return the first so many people."""
+        end = int(self.indptr[people])
+        return Population(
+            name=self.name,
+            catalogue=self.catalogue,
+            indptr=self.indptr[: people + 1],
+            items=self.items[:end],
+            weights=self.weights[:end],
+            times=None if self.times is None else self.times[:end],
+            person_ids=self.person_ids[:people],
+        )
+
     def person(self, person_id: int) -> int:
         """Return the position of the person with this id.
 

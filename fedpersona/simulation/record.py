@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fedpersona.errors import DataError, DataNotFound
+from fedpersona.errors import ConfigError, DataError, DataNotFound
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
-__all__ = ["DataFacts", "Result", "RoundFigures", "RunConfig", "RunRecord", "ServingChoice", "read_record"]
+__all__ = [
+    "DELTA",
+    "DataFacts",
+    "Privacy",
+    "PrivacyPoint",
+    "Result",
+    "RoundFigures",
+    "RunConfig",
+    "RunRecord",
+    "ServingChoice",
+    "read_record",
+]
+
+DELTA = 1e-5
+"""The δ of a promise that names none."""
 
 
 class _Frozen(BaseModel):
@@ -56,6 +70,43 @@ class RunConfig(_Frozen):
     """Whether central twins, which see the whole matrix, are fitted to compare with."""
     workers: int = Field(2, ge=1, le=256)
     """Threads; they change the time a run takes and not one bit of its result."""
+    replicate: int = Field(1, ge=1, le=100_000)
+    """For how many devices each person of the training data stands; figures are taken over the people, once each."""
+    epsilon: float | None = Field(None, gt=0)
+    """What the whole training may cost whoever takes part; None trains without noise."""
+    epsilons: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Others, for each of which the model is trained as well: accuracy is drawn against them."""
+    delta: float | None = Field(None, gt=0, lt=1)
+    """The δ that belongs to ``epsilon``; 1e-5 where it is not given."""
+    noise: Literal["central", "distributed"] = "central"
+    """Who adds the noise: the server to the sum, or every device its share."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed_beforehand(cls, given: Any) -> Any:
+        """Fill in what is not chosen under noise: choosing it from data would be one release more."""
+        if isinstance(given, dict) and given.get("epsilon") is not None:
+            given = {"recency": "off", "discount": 0.0, **given}
+            if given.get("delta") is None:
+                given["delta"] = DELTA
+        return given
+
+    @model_validator(mode="after")
+    def _private_or_not(self) -> Self:
+        if self.epsilon is None:
+            for name in ("epsilons", "delta"):
+                if getattr(self, name):
+                    raise ConfigError(f"{name} says nothing without an epsilon")
+            if self.noise != "central":
+                raise ConfigError("noise is drawn for an epsilon: give one, or leave out who adds it")
+            return self
+        for name in ("recency", "discount"):
+            if getattr(self, name) == "auto":
+                raise ConfigError(
+                    f"with an epsilon the {name} cannot be 'auto': a choice by people's validation items would be a "
+                    "release that no noise covers. Give a number that was fixed before the data was seen"
+                )
+        return self
 
 
 class DataFacts(_Frozen):
@@ -126,6 +177,58 @@ class Result(_Frozen):
     """Fitting; without evaluation."""
 
 
+class PrivacyPoint(_Frozen):
+    """One training under one promise: a point of the curve."""
+
+    epsilon: float
+    deviation: float
+    """Of the noise, in the units of the layout."""
+    ndcg: float
+    """NDCG@10 on test items."""
+    interval: tuple[float, float]
+    """Its bootstrap 95 % interval, over people."""
+    popularity: float | None = None
+    """The same of a popularity under the same promise; None where that is the model itself."""
+
+
+class Privacy(_Frozen):
+    """What a run promises to everyone who took part, and how that was counted."""
+
+    epsilon: float
+    """As promised: what taking part in all rounds costs at most."""
+    delta: float
+    unit: Literal["user"] = "user"
+    """What is protected: all of one person, never a single play."""
+    neighbours: str = "one person's whole history, or an empty one in its place"
+    """Which two populations can hardly be told apart."""
+    noise: Literal["central", "distributed"]
+    noise_multipliers: list[float]
+    """Deviation of the noise over the longest update, round by round."""
+    deviation: float
+    """Deviation of the noise in the units of the layout, the same in all rounds."""
+    rounds: int
+    """All of them are composed; each person is taken to be in every one."""
+    people: int
+    """How many devices a round sums at most."""
+    shares: int | None
+    """Under distributed noise: of how many devices the shares make the whole noise; None otherwise."""
+    epsilon_pld: float
+    """ε by privacy loss distributions, rounded up."""
+    epsilon_rdp: float
+    """ε by Rényi differential privacy: looser, a cross-check."""
+    epsilon_exact: float
+    """ε by the analytic Gaussian."""
+    mu: float
+    """μ of Gaussian differential privacy: the whole trade-off, of which ε and δ are one point."""
+    hyperparameters: str = "fixed before the data was seen"
+    """Recency and discount as given, the rest from public numbers; nothing was chosen on validation items."""
+    not_covered: str = "the figures of this report: they are measured on held-out items of the simulated people"
+    sentence: str
+    """For the person who is asked to take part."""
+    curve: list[PrivacyPoint]
+    """By rising ε; the run's own is among them."""
+
+
 class RunRecord(_Frozen):
     """A run, whole."""
 
@@ -145,6 +248,13 @@ class RunRecord(_Frozen):
     model_hash: str
     seconds: dict[str, float]
     """Wall time by stage."""
+    privacy: Privacy | None = None
+    """None where no noise was added."""
+
+    @property
+    def devices(self) -> int:
+        """How many devices there were: each person of the data stands for one or more."""
+        return self.data.people * self.config.replicate
 
     @property
     def federated(self) -> Result:

@@ -5,19 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedpersona.aggregation import Coordinator, RoundReport
+from fedpersona.aggregation.coordinator import Collector
 from fedpersona.errors import ConfigError
+from fedpersona.privacy.protection import Protection
 from fedpersona.privacy.secagg import Parameters, chances
+from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.engine import make_engine
 from fedpersona.simulation.narration import Narrator
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.record import RunConfig
+from fedpersona.simulation.replication import EachForMany
 from fedpersona.simulation.secure_engine import MOST_DEVICES, SecureEngine
 from fedpersona.taste import Shared, TasteModel
+from fedpersona.wire.plan import Plan
 
-__all__ = ["Training", "train"]
+__all__ = ["Training", "cohort_of", "least_devices", "train"]
 
 _CURVE_POINTS = 24
 """Most rounds whose model is kept: the rest are passed over evenly."""
+_SURE_SHARE = 0.9
+"""Of the devices that should answer, those that distributed noise counts on by default: one more costs accuracy, one
+less the round."""
+_MOST_COPIED = 300_000_000
+"""Interactions up to which people are copied, where they cannot be multiplied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +37,8 @@ class Training:
     reports: list[RoundReport]
     models: dict[int, Shared]
     """Shared models by round; the last round's is always there."""
+    plans: list[Plan]
+    """What was asked in each round, with the noise that it promised."""
 
     @property
     def shared(self) -> Shared:
@@ -39,7 +51,25 @@ class Training:
         return sum(report.seconds_collecting + report.seconds_applying for report in self.reports)
 
 
-def train(model: TasteModel, population: Population, config: RunConfig, narrator: Narrator) -> Training:
+def cohort_of(config: RunConfig, people: int) -> int:
+    """Return how many devices a round asks at most.
+
+    Raises:
+        ConfigError: they are more than there are.
+    """
+    devices = people * config.replicate
+    if config.cohort is not None and config.cohort > devices:
+        raise ConfigError(f"a cohort of {config.cohort:,} is more than the {devices:,} devices there are")
+    return config.cohort or devices
+
+
+def train(
+    model: TasteModel,
+    population: Population,
+    config: RunConfig,
+    narrator: Narrator,
+    protection: Protection | None = None,
+) -> Training:
     """Run all rounds that the model plans.
 
     Raises:
@@ -47,11 +77,11 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
         CohortTooSmall: too few devices answered a round.
         DevicesLeft: under secure aggregation, so many dropped out that a sum could not be opened.
     """
-    people = len(population)
-    if config.cohort is not None and config.cohort > people:
-        raise ConfigError(f"a cohort of {config.cohort:,} is more than the {people:,} people of {population.name}")
-    cohort = config.cohort or people
-    min_count = max(2, cohort // 10) if config.min_count is None else config.min_count
+    cohort = cohort_of(config, len(population))
+    min_count = config.min_count
+    if min_count is None:
+        staying = 1.0 if protection is None or protection.noise == "central" else 1.0 - config.behaviour.dropout
+        min_count = least_devices(int(cohort * staying), protection)
     if min_count > cohort:
         raise ConfigError(
             f"min_count asks for {min_count:,} devices, the cohort has {cohort:,}: lower one or raise the other"
@@ -60,25 +90,19 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
     masks = Parameters(config.neighbours, config.threshold)
     if config.secure:
         narrator.note(_how_secure(cohort, masks, config.behaviour.dropout))
+    plans: list[Plan] = []
     coordinator = Coordinator(
         model,
         population.catalogue,
-        SecureEngine(model, population, config.behaviour, narrator.progress)
-        if secure
-        else make_engine(
-            config.engine,
-            model,
-            population,
-            config.behaviour,
-            workers=config.workers,
-            progress=narrator.progress,
-        ),
+        _collector(model, population, config, narrator, cohort, secure=secure),
         cohort=cohort,
         min_count=min_count,
         seed=config.seed,
         ring_bits=config.ring_bits,
         masked=secure,
         masks=masks,
+        protection=protection,
+        spend=plans.append,
     )
     planned = model.planned_rounds(population.catalogue)
     every = -(-planned // _CURVE_POINTS)
@@ -91,7 +115,38 @@ def train(model: TasteModel, population: Population, config: RunConfig, narrator
             narrator.note(f"round {number}: {reports[-1].answered:,} of {cohort:,} devices answered")
         if number % every == 0 or number == planned:
             models[number] = coordinator.shared
-    return Training(reports, models)
+    return Training(reports, models, plans)
+
+
+def least_devices(expected: int, protection: Protection | None) -> int:
+    """Return the fewest devices whose sum is released, where nobody says; their shares make distributed noise whole."""
+    if protection is not None and protection.noise == "distributed":
+        return max(2, int(expected * _SURE_SHARE))
+    return max(2, expected // 10)
+
+
+def _collector(
+    model: TasteModel, population: Population, config: RunConfig, narrator: Narrator, cohort: int, *, secure: bool
+) -> Collector:
+    """Return what brings in the sums: over the people, multiplied where all answer alike, else over copies of them."""
+    people, devices = len(population), len(population) * config.replicate
+    all_answer = cohort == devices and config.behaviour == Behaviour()
+    multiplied = config.replicate > 1 and all_answer and config.engine == "cohort" and not secure
+    if config.replicate > 1 and not multiplied:
+        if population.interactions * config.replicate > _MOST_COPIED:
+            raise ConfigError(
+                f"{config.replicate:,} copies of everyone do not fit into memory: let all devices answer, with the "
+                "engine 'cohort' and without --secure, and nobody is copied"
+            )
+        population = population.repeated(config.replicate)
+    if secure:
+        return SecureEngine(model, population, config.behaviour, narrator.progress)
+    engine = make_engine(
+        config.engine, model, population, config.behaviour, workers=config.workers, progress=narrator.progress
+    )
+    if not multiplied:
+        return engine
+    return EachForMany(engine, model, population.catalogue, people=people, devices=devices)
 
 
 def _how_secure(cohort: int, masks: Parameters, dropout: float) -> str:
