@@ -25,7 +25,17 @@ from fedpersona.privacy.protection import Protection
 from fedpersona.taste.model import TasteModel
 from fedpersona.wire.plan import Plan
 
-__all__ = ["Spending", "check_budget", "halt_terms", "promised", "promises", "same_promise", "spending"]
+__all__ = [
+    "Spending",
+    "check_budget",
+    "check_terms",
+    "halt_terms",
+    "held_budget",
+    "promised",
+    "promises",
+    "same_promise",
+    "spending",
+]
 
 _WAIT = 5.0  # seconds for another process to let the account go: one that changes the limit holds it for a moment
 _WORTH = 0.01  # of the limit: with less than that left, no training begins that was not asked to cost so little
@@ -129,10 +139,24 @@ def spending(
         _check_none(config, database)
         yield None
         return
-    first = _first(config, database)
-    with open_budget(config.budget, database, key, first, clock=clock, wait=_WAIT) as budget:
+    with held_budget(config, database, key, clock=clock) as budget:
         check_terms(config, budget.balance)
         yield Spending(config, database, budget)
+
+
+@contextmanager
+def held_budget(
+    config: ServerConfig, database: Database, key: Ed25519PrivateKey, *, clock: Callable[[], float] = time.time
+) -> Iterator[Budget]:
+    """Hold the budget of a server, whatever its limit is, to look at it or to change that.
+
+    Raises:
+        ServerRunning: another process holds it.
+        BudgetDamaged: the account is missing, or not what was written.
+    """
+    first = _first(config, database)
+    with open_budget(config.budget, database, key, first, clock=clock, wait=_WAIT) as budget:
+        yield budget
 
 
 def check_budget(config: ServerConfig, database: Database, key: Ed25519PrivateKey) -> None:

@@ -69,6 +69,8 @@ def serve(context: typer.Context, config: Config = None) -> None:
         say(f"  devices and the public page   {server.address}  (listening on {scheme}://{server.listen})")
         say(f"  for you alone                 http://{server.ops}  (dashboard, /healthz, /readyz, /metrics)")
         say(f"  learns                        {found.model.name}, {found.schedule.kind}")
+        if found.privacy is not None:
+            say(f"  privacy                       {found.privacy.noise} noise; see 'fedpersona server budget show'")
         say(f"  kept in                       {server.state}  (logs in {found.logs})")
         say(f"Running. Invite a device with: fedpersona server enrol --config {shlex.quote(str(found.file))}")
         say("Stop with Ctrl-C.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fedpersona.cli.budget import budget, budget_of
 from fedpersona.cli.invitations import enrol, invitations, revoke, take_back
 from fedpersona.cli.kept import Kept, as_pairs, as_table, as_time, kept_by, to_json
 from fedpersona.cli.opening import Json, say
@@ -44,10 +45,19 @@ def status(config: Config = None, as_json: Json = False) -> None:
         ),
         ("Devices", f"{facts['devices']:,} enrolled, {facts['revoked']:,} revoked, {facts['invitations']:,} invited"),
         ("Training", f"{training['id']}, round {training['round']} done" if training else "none runs"),
+        *_budget_row(facts["budget"]),
         ("Served model", f"version {served['version']}, of {served['devices']:,} devices" if served else "none yet"),
         ("State", facts["folder"]),
     ]
     as_pairs(rows)
+
+
+def _budget_row(found: dict[str, float] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    return [
+        ("Privacy", f"epsilon {found['spent']:g} of {found['limit']:g} spent: see 'fedpersona server budget show'"),
+    ]
 
 
 def _facts(kept: Kept) -> dict[str, Any]:
@@ -72,8 +82,20 @@ def _facts(kept: Kept) -> dict[str, Any]:
         ),
         "training": None if training is None else {"id": training.id, "round": training.round_number or 0},
         "promoted": None if served is None else {"version": served.number, "devices": served.devices},
+        "budget": _budget(kept),
         "folder": str(kept.config.server.state),
     }
+
+
+def _budget(kept: Kept) -> dict[str, float] | None:
+    from fedpersona.aggregation.budget_words import rounded_up
+
+    balance = budget_of(kept)
+    return (
+        None
+        if balance is None
+        else {"spent": rounded_up(balance.epsilon), "limit": balance.limit, "delta": balance.delta}
+    )
 
 
 @server.command()
@@ -165,6 +187,7 @@ def devices(config: Config = None, as_json: Json = False) -> None:
     )
 
 
+server.add_typer(budget)
 server.command()(enrol)
 server.command()(invitations)
 server.command("take-back")(take_back)

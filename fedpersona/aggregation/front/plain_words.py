@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedpersona.aggregation.config import RoundsConfig, ScheduleConfig
+from fedpersona.aggregation.config import PrivacyConfig, RoundsConfig, ScheduleConfig
 from fedpersona.aggregation.journal import RoundRecord
 from fedpersona.aggregation.pages import counted
 
@@ -40,13 +40,9 @@ def learns(model: str) -> str:
     return _LEARNS.get(model, "")
 
 
-def asked(rounds: RoundsConfig) -> tuple[str, ...]:
+def asked(rounds: RoundsConfig, privacy: PrivacyConfig | None = None) -> tuple[str, ...]:
     """Return what a device that takes part sends."""
-    clip = (
-        "No limit is set to how much one device may weigh."
-        if rounds.clip is None
-        else f"Before it leaves it is shortened to a length of {rounds.clip:g} at most, the same for every device."
-    )
+    clip = _shortened(rounds, privacy)
     masked = (
         "It is masked: to the server each number in it is as likely as any other. For the masks go, each time, public "
         "keys that are used once, and shares of their private halves, locked for other devices. Then the device helps "
@@ -71,6 +67,14 @@ def asked(rounds: RoundsConfig) -> tuple[str, ...]:
         "Or, where it does not answer a round, one word why. It does not tell its owner’s no from its owner’s limits.",
         "Once, two public keys that it made for this server, so that nobody else can answer for it.",
     )
+
+
+def _shortened(rounds: RoundsConfig, privacy: PrivacyConfig | None) -> str:
+    if privacy is not None:
+        return "It is no longer than the noise is made for, or is shortened to that, the same for every device."
+    if rounds.clip is None:
+        return "No limit is set to how much one device may weigh."
+    return f"Before it leaves it is shortened to a length of {rounds.clip:g} at most, the same for every device."
 
 
 def never_leaves() -> tuple[str, ...]:
@@ -142,7 +146,33 @@ def leaving(contact: str) -> tuple[str, ...]:
     )
 
 
-def could_learn(rounds: RoundsConfig) -> tuple[str, ...]:
+def _sums(rounds: RoundsConfig, privacy: PrivacyConfig | None) -> tuple[str, ...]:
+    """Return what sums tell a server."""
+    if privacy is not None and privacy.noise == "distributed":
+        return (
+            "What all devices of a round play, taken together, as far as the noise in every sum lets through; the "
+            "budget says how far.",
+            "Devices that it invents, or that work together with it, may leave their noise out: then there is less in "
+            "a sum than was said.",
+        )
+    told = (
+        f"What all devices of a round play, taken together. With no more than {counted(rounds.min_count, 'device')} in "
+        "a sum, what only one of them plays gives that one away, and from it much of the rest can be computed."
+    )
+    if privacy is None:
+        return (
+            told,
+            "No noise is added to a sum, so there is no differential privacy yet: no bound is promised on what a sum "
+            "tells of one person.",
+        )
+    return (
+        told,
+        "That is so for the server, which sees a sum before it adds the noise. Everyone else sees what the noise lets "
+        "through; the budget says how far.",
+    )
+
+
+def could_learn(rounds: RoundsConfig, privacy: PrivacyConfig | None = None) -> tuple[str, ...]:
     """Return what a server with this configuration could still learn, and what it does not promise."""
     masks = (
         "Masks hold also against a server that lies, while few of the devices of a round work together with it. One "
@@ -153,9 +183,6 @@ def could_learn(rounds: RoundsConfig) -> tuple[str, ...]:
     return (
         "That a device takes part, when, and from which network address.",
         masks,
-        f"What all devices of a round play, taken together. With no more than {counted(rounds.min_count, 'device')} in "
-        "a sum, what only one of them plays gives that one away, and from it much of the rest can be computed.",
-        "No noise is added to a sum, so there is no differential privacy yet: no bound is promised on what a sum tells "
-        "of one person.",
+        *_sums(rounds, privacy),
         "A device cannot check how long a server keeps what it received.",
     )

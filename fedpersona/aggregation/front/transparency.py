@@ -1,7 +1,8 @@
 """The transparency page: what this federation asks for and why, its rules, its model, its rounds; and its limits.
 
 Everything on it is read from the configuration and the database when it is asked for. It tells of sums and days only:
-no device, no number of one, no time finer than a day, and no count of a round that released nothing.
+no device, no number of one, no time finer than a day, and no count of a round that released nothing. What the
+releases may cost a person, and have, is told from the signed account of the privacy budget.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fedpersona.aggregation.budget_words import public_facts
 from fedpersona.aggregation.config import FederationConfig, ServerConfig
 from fedpersona.aggregation.database import Database, releases, versions
 from fedpersona.aggregation.front import plain_words
@@ -58,13 +60,16 @@ def transparency_facts(config: ServerConfig, database: Database) -> dict[str, An
     return {
         "format": "fedpersona transparency 1",
         "federation": _federation(config.federation, config.server.address),
-        "data": {"sent": plain_words.asked(config.rounds), "kept_on_device": plain_words.never_leaves()},
-        "rules": _rules(config),
+        "data": {
+            "sent": plain_words.asked(config.rounds, config.privacy),
+            "kept_on_device": plain_words.never_leaves(),
+        },
+        "rules": _rules(config, public_facts(config, database)),
         "model": _model(database),
         "rounds": _rounds(database),
         "taking_part": plain_words.taking_part(contact),
         "leaving": plain_words.leaving(contact),
-        "could_learn": plain_words.could_learn(config.rounds),
+        "could_learn": plain_words.could_learn(config.rounds, config.privacy),
     }
 
 
@@ -72,17 +77,17 @@ def _federation(federation: FederationConfig, address: str) -> dict[str, str]:
     return {**federation.model_dump(include={"name", "operator", "purpose", "contact"}), "address": address}
 
 
-def _rules(config: ServerConfig) -> dict[str, Any]:
+def _rules(config: ServerConfig, budget: dict[str, Any] | None) -> dict[str, Any]:
     rounds, schedule = config.rounds, config.schedule
     return {
         "least_devices": rounds.min_count,
         "most_devices": rounds.cohort,
-        "longest_update": rounds.clip,
+        "longest_update": rounds.clip if budget is None else budget.get("clip"),
         "masked": rounds.masked,
         "neighbours": rounds.neighbours if rounds.masked else None,
         "threshold": rounds.threshold if rounds.masked else None,
         "masks_in_words": plain_words.masked_or_not(rounds),
-        "differential_privacy": None,  # no code adds noise yet; a plan's epsilon is None for the same reason
+        "differential_privacy": budget,
         "attempts": rounds.attempts,
         "model": config.model.name,
         "settings": config.model.create().model_dump(mode="json"),

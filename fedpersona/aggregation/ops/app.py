@@ -48,7 +48,7 @@ def ops_app(config: ServerConfig, database: Database, extra: CollectorRegistry |
     )
     app.state.config = config
     app.state.database = database
-    app.state.registries = (journal_metrics(database), *(() if extra is None else (extra,)))
+    app.state.registries = (journal_metrics(database, config), *(() if extra is None else (extra,)))
     return app
 
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fedpersona.aggregation import database as tables
+from fedpersona.aggregation.budget_words import rounded_up, seen_balance
 from fedpersona.aggregation.config import ServerConfig
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.journal import Journal, RoundRecord
@@ -115,7 +116,17 @@ def _overview(config: ServerConfig, database: Database) -> dict[str, Any]:
         "models": models,
         "accuracy": any(one.hit_rate for one in models),
         "promoted": None if promoted is None else promoted.number,
+        "budget": _budget(config, database),
     }
+
+
+def _budget(config: ServerConfig, database: Database) -> dict[str, float] | None:
+    """Return what is spent of the privacy budget; None where there is none, or it cannot be read: health says so."""
+    try:
+        balance = None if config.privacy is None else seen_balance(config, database)
+    except FedpersonaError:
+        return None
+    return None if balance is None else {"spent": rounded_up(balance.epsilon), "limit": balance.limit}
 
 
 def _devices(database: Database) -> dict[str, int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from fedpersona.aggregation.budget_words import rounded_up, seen_balance
 from fedpersona.aggregation.config import ServerConfig
 from fedpersona.aggregation.database import Database
 from fedpersona.errors import FedpersonaError
@@ -27,7 +28,7 @@ class Finding:
     """One thing that was looked at."""
 
     name: str
-    """What it is: ``state``, ``superlink`` or ``disk``."""
+    """What it is: ``state``, ``superlink``, ``disk`` or ``budget``."""
     well: bool
     words: str
     """What was found and, where it is not well, what to do; one sentence."""
@@ -35,7 +36,8 @@ class Finding:
 
 def look(config: ServerConfig, database: Database) -> tuple[Finding, ...]:
     """Look at everything that a round needs; this takes a few seconds at most."""
-    return (_state(database), _superlink(config), _disk(config))
+    budget = () if config.privacy is None else (_budget(config, database),)
+    return (_state(database), _superlink(config), _disk(config), *budget)
 
 
 def ready(findings: Sequence[Finding]) -> bool:
@@ -50,6 +52,17 @@ def _state(database: Database) -> Finding:
     except FedpersonaError as error:
         return Finding("state", False, str(error))
     return Finding("state", True, "The state can be read.")
+
+
+def _budget(config: ServerConfig, database: Database) -> Finding:
+    try:
+        balance = seen_balance(config, database)
+    except FedpersonaError as error:
+        return Finding("budget", False, str(error))
+    if balance is None:
+        return Finding("budget", True, "The account is opened when the server first starts.")
+    spent = rounded_up(balance.epsilon)
+    return Finding("budget", True, f"Epsilon {spent:g} of {balance.limit:g} is spent, at a delta of {balance.delta:g}.")
 
 
 def _superlink(config: ServerConfig) -> Finding:

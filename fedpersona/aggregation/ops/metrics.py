@@ -5,6 +5,7 @@ Nothing is counted here: what the journal counted durably is what is told, so th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +14,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 from sqlalchemy import func, select
 
+from fedpersona.aggregation.budget_words import seen_balance
+from fedpersona.aggregation.config import ServerConfig
 from fedpersona.aggregation.database import Database, devices, releases
 from fedpersona.aggregation.journal import RESTS, Counter, Journal
+from fedpersona.errors import BudgetDamaged
 
 __all__ = ["METRICS", "JournalCollector", "MetricForm", "journal_metrics"]
 
@@ -42,6 +46,10 @@ METRICS: Mapping[str, MetricForm] = {
     "fedpersona_stage_seconds_total": MetricForm("counter", ("stage",), "Seconds that the stages of rounds took."),
     "fedpersona_model_version": MetricForm("gauge", (), "Version that devices fetch; 0 while none is promoted."),
     "fedpersona_devices": MetricForm("gauge", ("state",), "Devices on the roster: enrolled, or revoked."),
+    "fedpersona_privacy_epsilon": MetricForm(
+        "gauge", ("kind",), "Of the privacy budget: spent, and limit; 0 where none is kept, NaN where it is damaged."
+    ),
+    "fedpersona_privacy_releases": MetricForm("gauge", (), "Sums that the privacy budget paid for."),
     "fedpersona_training_active": MetricForm("gauge", (), "1 while rounds are held or wait for devices, else 0."),
 }
 """Every metric by name, as Prometheus and the Grafana dashboard know it."""
@@ -62,9 +70,11 @@ class JournalCollector(Collector):
 
     Args:
         database: of the server.
+        config: of the server, for its privacy budget.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, config: ServerConfig) -> None:
+        self._config = config
         self._database = database
         self._journal = Journal(database)
 
@@ -93,15 +103,27 @@ class JournalCollector(Collector):
             revoked = connection.scalar(select(func.count(devices.c.revoked_at))) or 0
             known = connection.scalar(select(func.count(devices.c.number))) or 0
             version = connection.scalar(select(releases.c.version).order_by(releases.c.id.desc()).limit(1)) or 0
+        spent, limit, sums = self._budget()
+        yield "fedpersona_privacy_epsilon", spent, {"kind": "spent"}
+        yield "fedpersona_privacy_epsilon", limit, {"kind": "limit"}
+        yield "fedpersona_privacy_releases", sums, {}
         yield "fedpersona_devices", known - revoked, {"state": "enrolled"}
         yield "fedpersona_devices", revoked, {"state": "revoked"}
         yield "fedpersona_model_version", version, {}
 
+    def _budget(self) -> tuple[float, float, float]:
+        """Return what is spent, the limit, and how many sums were paid for."""
+        try:
+            balance = None if self._config.privacy is None else seen_balance(self._config, self._database)
+        except BudgetDamaged:
+            return math.nan, math.nan, math.nan
+        return (0.0, 0.0, 0.0) if balance is None else (balance.epsilon, balance.limit, balance.releases)
 
-def journal_metrics(database: Database) -> CollectorRegistry:
+
+def journal_metrics(database: Database, config: ServerConfig) -> CollectorRegistry:
     """Return a registry whose metrics are read from a database."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(JournalCollector(database))
+    registry.register(JournalCollector(database, config))
     return registry
 
 

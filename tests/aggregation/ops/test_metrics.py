@@ -59,6 +59,9 @@ def test_a_new_server_tells_zeros_and_no_label_that_never_was(new):
     found = samples(new.client().get("/metrics").text)
     assert found == {
         ("fedpersona_cohort",): 0,
+        ("fedpersona_privacy_epsilon", "limit"): 0,
+        ("fedpersona_privacy_epsilon", "spent"): 0,
+        ("fedpersona_privacy_releases",): 0,
         ("fedpersona_training_active",): 0,
         ("fedpersona_devices", "enrolled"): 0,
         ("fedpersona_devices", "revoked"): 0,
@@ -68,7 +71,7 @@ def test_a_new_server_tells_zeros_and_no_label_that_never_was(new):
 
 def test_no_metric_and_no_label_is_outside_the_table(watched):
     Journal(watched.database).count("of another subsystem", {"kind": "unknown"})
-    told = list(journal_metrics(watched.database).collect())
+    told = list(journal_metrics(watched.database, watched.config).collect())
     assert {sample.name for family in told for sample in family.samples} == set(METRICS)
     for family in told:
         for sample in family.samples:
