@@ -70,9 +70,8 @@ class DeviceEngine:
 class CohortEngine:
     """The fast form: blocks of devices by sparse matrix products, on threads; every block adds exact integers.
 
-    The result is the same to the bit for any number of workers and any size of the blocks. Updates are bounded by
-    their entries alone: no form clips whole updates, so a plan that asks for a length below what the model states is for
-    :class:`DeviceEngine`.
+    The result is the same to the bit for any number of workers and any size of the blocks. No form clips whole
+    updates: a plan that asks for less than the length that the model states is for :class:`DeviceEngine`.
     """
 
     def __init__(

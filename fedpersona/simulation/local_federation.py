@@ -19,6 +19,7 @@ from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.device.link import Release, provide
 from fedpersona.errors import CohortTooSmall, LayoutMismatch, RoundFailed, WireError
 from fedpersona.privacy.fixed_point import FixedPoint
+from fedpersona.privacy.mechanism import add_share
 from fedpersona.privacy.rounding import device_offsets
 from fedpersona.privacy.secagg import Parameters, ServerRound
 from fedpersona.simulation.local_link import LocalLink, OpenRound
@@ -170,7 +171,9 @@ class LocalFederation:
         def words_of(device: int) -> Words:
             plays = self.crowd.plays(device)
             update = addend(self.model, layout, plan, shared, plays, device=device)
-            return fixed_point.encode_words(update, device_offsets(plan, layout, plays))
+            words = fixed_point.encode_words(update, device_offsets(plan, layout, plays))
+            add_share(words, fixed_point)
+            return words
 
         try:
             crowd.enter(server)
