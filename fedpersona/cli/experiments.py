@@ -317,7 +317,7 @@ def _print_run(run: Run, folder: Path, listening: Listening | None) -> None:
     console.print(f"\n{data.name}: {facts}", markup=False)
     console.print(metrics_table(rows))
     if run.record.privacy is not None:
-        from fedpersona.simulation.report.privacy_words import in_short
+        from fedpersona.simulation.report.promise import in_short
 
         console.print(f"{in_short(run.record.privacy)}\n", markup=False, highlight=False)
     if listening is not None:

@@ -111,8 +111,9 @@ def plan(
 
     [dim]Example:[/dim] fedpersona privacy plan --users 10000 --epsilon 8 --model popularity
     """
+    from fedpersona.simulation.expectation import Promise
     from fedpersona.simulation.narration import Terminal
-    from fedpersona.simulation.privacy_plan import Promise, plan_privacy
+    from fedpersona.simulation.privacy_plan import plan_privacy
 
     promise = Promise(
         users=users,
@@ -132,7 +133,7 @@ def plan(
 
 
 def _print(found: PrivacyPlan) -> None:
-    from fedpersona.simulation.privacy_plan import GOOD, SIMULATED_ITEMS, SIMULATED_PEOPLE
+    from fedpersona.simulation.expectation import GOOD, SIMULATED_ITEMS, SIMULATED_PEOPLE
 
     console, promise = _console(), found.promise
     console.print(f"\n{found.sentence}\n", markup=False, highlight=False)
@@ -191,7 +192,7 @@ def _expected(found: PrivacyPlan) -> Table:
         kept = "–" if e.kept is None else f"{e.kept:.0%}"
         if e.kept_between is not None and e.seeds > 1:
             kept += " ({:.0%} to {:.0%})".format(*e.kept_between)
-        figures: list[Any] = [e.floor, *([e.popularity] if personal else []), e.model, e.ceiling]
+        figures: list[Any] = [e.floor, *([e.noisy_popularity] if personal else []), e.ndcg, e.ceiling]
         table.add_row(
             f"{e.users:,}",
             *(f"{figure:.3f}" for figure in figures),
@@ -202,7 +203,7 @@ def _expected(found: PrivacyPlan) -> Table:
 
 
 def _good(found: PrivacyPlan) -> str:
-    from fedpersona.simulation.privacy_plan import GOOD
+    from fedpersona.simulation.expectation import GOOD
 
     model, epsilon = found.promise.model, f"ε = {found.promise.epsilon:g}"
     if found.good_from is None:

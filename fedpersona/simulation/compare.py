@@ -153,7 +153,7 @@ def _figures(run: _Run) -> tuple[str, ...]:
     result: Result = run.record.federated
     return (
         run.name,
-        result.name,
+        result.name if run.record.privacy is None else f"{result.name}, ε = {run.record.privacy.epsilon:g}",
         run.record.data.name,
         interval(result, "ndcg@10"),
         interval(result, "recall@20"),
@@ -210,6 +210,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "–": "--",
+    "ε": r"$\varepsilon$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 

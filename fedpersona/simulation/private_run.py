@@ -15,7 +15,7 @@ from fedpersona.simulation.cohort import cohort_form
 from fedpersona.simulation.measurement import Measured, Measurement
 from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.population import Split
-from fedpersona.simulation.record import Privacy, PrivacyPoint, RunConfig
+from fedpersona.simulation.record import NO_NOISE, NOISY, Privacy, PrivacyPoint, RunConfig
 from fedpersona.simulation.training import Training, cohort_of, train
 from fedpersona.taste import Popularity, TasteModel
 from fedpersona.wire.plan import Plan
@@ -108,7 +108,7 @@ def without_noise(config: RunConfig, model: TasteModel, measurement: Measurement
     everyone = {"cohort": None, "min_count": None, "behaviour": Behaviour()}
     aside = config.model_copy(update={**_ASIDE, **plain, **everyone})
     training = train(model, measurement.split.train, aside, Silence())
-    return _measured(f"{model.name}, no noise", "ceiling", config, model, training, measurement)
+    return _measured(f"{model.name}{NO_NOISE}", "ceiling", config, model, training, measurement)
 
 
 def _at(config: RunConfig, exact: TasteModel, measurement: Measurement, epsilon: float) -> tuple[Measured, float]:
@@ -122,7 +122,7 @@ def _popularity(config: RunConfig, measurement: Measurement, epsilon: float) -> 
     model, protection = protected_model(config, Popularity(), measurement.split, epsilon)
     training = train(model, measurement.split.train, config.model_copy(update=_ASIDE), Silence(), protection)
     plain = config.model_copy(update={"recency": "off", "discount": 0.0})
-    return _measured("noisy popularity", "floor", plain, model, training, measurement)
+    return _measured(NOISY, "floor", plain, model, training, measurement)
 
 
 def _measured(

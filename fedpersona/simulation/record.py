@@ -13,6 +13,8 @@ from fedpersona.wire.plan import NEIGHBOURS, THRESHOLD
 
 __all__ = [
     "DELTA",
+    "NOISY",
+    "NO_NOISE",
     "DataFacts",
     "Privacy",
     "PrivacyPoint",
@@ -26,6 +28,10 @@ __all__ = [
 
 DELTA = 1e-5
 """The δ of a promise that names none."""
+NOISY = "noisy popularity"
+"""The name of popularity under the promise of a run: what is left of the floor when it is protected too."""
+NO_NOISE = ", no noise"
+"""What is added to the name of a private model that was trained without noise, to compare with."""
 
 
 class _Frozen(BaseModel):
@@ -199,7 +205,7 @@ class Privacy(_Frozen):
     delta: float
     unit: Literal["user"] = "user"
     """What is protected: all of one person, never a single play."""
-    neighbours: str = "one person's whole history, or an empty one in its place"
+    neighbours: str = "one person's whole history replaced by an empty one"
     """Which two populations can hardly be told apart."""
     noise: Literal["central", "distributed"]
     noise_multipliers: list[float]
@@ -222,7 +228,7 @@ class Privacy(_Frozen):
     """μ of Gaussian differential privacy: the whole trade-off, of which ε and δ are one point."""
     hyperparameters: str = "fixed before the data was seen"
     """Recency and discount as given, the rest from public numbers; nothing was chosen on validation items."""
-    not_covered: str = "the figures of this report: they are measured on held-out items of the simulated people"
+    not_covered: str = "the figures of this report, which are measured on held-out items of the simulated people"
     sentence: str
     """For the person who is asked to take part."""
     curve: list[PrivacyPoint]

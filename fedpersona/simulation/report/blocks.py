@@ -15,6 +15,8 @@ class Paragraph:
     """Plain words."""
 
     text: str
+    lead: bool = False
+    """Whether they say what the section comes to."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fedpersona.simulation.report import wording
 from fedpersona.simulation.report.blocks import Contents, Figure, Paragraph, Section, Table
 from fedpersona.simulation.report.glossary import how_to_read
 from fedpersona.simulation.report.plots import draw_accuracy, draw_discovery, draw_listeners
+from fedpersona.simulation.report.promise import promise_at_a_glance, what_is_promised
 from fedpersona.simulation.report.taste_map import TasteMap, draw_taste_map
 from fedpersona.simulation.report.theme import plain
 from fedpersona.taste import Shared
@@ -25,6 +26,7 @@ def contents(record: RunRecord, shared: Shared, catalogue: Catalogue) -> Content
     """Put a report together."""
     sections = (
         _results(record),
+        _promise(record),
         _accuracy(record),
         _map(draw_taste_map(shared, catalogue), record),
         _lists(record),
@@ -33,7 +35,7 @@ def contents(record: RunRecord, shared: Shared, catalogue: Catalogue) -> Content
         _papers(record),
         _cost(record),
         _population(record),
-        how_to_read(),
+        how_to_read(private=record.privacy is not None),
         _ran(record),
     )
     return Contents(
@@ -53,6 +55,7 @@ def _glance(record: RunRecord) -> tuple[tuple[str, str, str], ...]:
     sent = wording.size(result.bytes_up) if result.bytes_up is not None else "–"
     return (
         (f"{result.test['ndcg@10']:.3f}", "NDCG@10", f"95 % interval {low:.3f} to {high:.3f}"),
+        *promise_at_a_glance(record.privacy),
         (f"{result.test['recall@20']:.3f}", "Recall@20", "held-out items among the first 20"),
         (f"{len(record.rounds)}", "round" if len(record.rounds) == 1 else "rounds", "sums over devices"),
         (sent, "sent by a device", "in all rounds together"),
@@ -85,6 +88,10 @@ def _results(record: RunRecord) -> Section:
             ),
         ),
     )
+
+
+def _promise(record: RunRecord) -> Section | None:
+    return None if record.privacy is None else what_is_promised(record, record.privacy)
 
 
 def _accuracy(record: RunRecord) -> Section:
@@ -165,8 +172,13 @@ def _choice(record: RunRecord) -> Section:
             f"A device's {' and '.join(free)} cost no upload. Chosen by NDCG@10 on validation items, which are other "
             f"items than the test ones: {_serving(chosen)}."
         )
-    else:
+    elif record.privacy is None:
         text = f"Nothing: what a device decides for itself was set beforehand ({_serving(chosen)})."
+    else:
+        text = (
+            f"Nothing: a choice by people's validation items would be a release that no noise covers. Set beforehand, "
+            f"and the same for all models compared: {_serving(chosen)}."
+        )
     rows = tuple((_half_life(t.recency), f"{t.discount:g}", f"{t.val_ndcg:.4f}") for t in record.tuning)
     strong = tuple(
         row for row, t in enumerate(record.tuning) if (t.recency, t.discount) == (chosen.recency, chosen.discount)
@@ -245,7 +257,7 @@ def _ran(record: RunRecord) -> Section:
         ("dataset", plain(PurePath(record.config.dataset).name)),
         (
             "data",
-            f"{record.data.people:,} people, {record.data.items:,} {record.data.kind}s, "
+            f"{record.data.people:,} people{_standing_for(record)}, {record.data.items:,} {record.data.kind}s, "
             f"{record.data.interactions:,} interactions, {'with' if record.data.timed else 'without'} times",
         ),
         ("data hash", record.data.hash),
@@ -262,9 +274,19 @@ def _ran(record: RunRecord) -> Section:
         "How it was run",
         (
             Table(("", ""), rows, words=True),
-            Paragraph("run.json holds all of this; the same run.json run again gives the same numbers on one machine."),
+            Paragraph(
+                "run.json holds all of this; the same run.json run again gives the same numbers on one machine."
+                if record.privacy is None
+                else "run.json holds all of this. Run again it gives figures that differ a little: noise that could be "
+                "drawn a second time would protect nobody, so it comes from no seed. The model's hash is this run's."
+            ),
         ),
     )
+
+
+def _standing_for(record: RunRecord) -> str:
+    times = record.config.replicate
+    return "" if times == 1 else f", each for {times:,} devices"
 
 
 def _pairs(mapping: Mapping[str, Any], sign: str = " = ") -> str:

@@ -7,8 +7,32 @@ from fedpersona.simulation.report.blocks import Definitions, Section
 __all__ = ["how_to_read"]
 
 
-def how_to_read() -> Section:
-    """Return the definitions of all terms that a report uses."""
+_PRIVACY = (
+    (
+        "ε, δ",
+        "Differential privacy: whatever is seen is at most e^ε times as likely with a person's history as with an "
+        "empty one in its place, but for a part of at most δ. Smaller is more private.",
+    ),
+    (
+        "μ",
+        "The same for Gaussian noise in one number: telling the two apart is as hard as telling two bell curves apart "
+        "whose middles are μ deviations from each other. Squares of μ add up over releases.",
+    ),
+    (
+        "PLD, RDP",
+        "Two ways to count what releases cost together. Privacy loss distributions are tight; Rényi differential "
+        "privacy is looser, shares no arithmetic with them, and has to lie a little above.",
+    ),
+    ("Noisy popularity", "Popularity under the same promise: what is left of the floor when it is protected too."),
+)
+
+
+def how_to_read(*, private: bool = False) -> Section:
+    """Return the definitions of all terms that a report uses.
+
+    Args:
+        private: whether it tells of a promise of privacy.
+    """
     return Section(
         "How to read this",
         (
@@ -38,6 +62,7 @@ def how_to_read() -> Section:
                         "Mainstream, niche",
                         "The third of people who already play the best known items, and the least known.",
                     ),
+                    *(_PRIVACY if private else ()),
                 )
             ),
         ),

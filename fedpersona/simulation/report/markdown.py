@@ -21,8 +21,8 @@ def markdown(report: Contents) -> str:
 
 def _block(block: Block) -> Iterable[str]:
     match block:
-        case Paragraph(text):
-            return [_escaped(text)]
+        case Paragraph(text, lead):
+            return [f"**{_escaped(text)}**" if lead else _escaped(text)]
         case Figure(drawing, caption):
             return [f"![{_escaped(drawing.alt)}]({drawing.name}.svg)", "", f"*{_escaped(caption)}*"]
         case Definitions(terms):

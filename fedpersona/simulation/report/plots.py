@@ -12,7 +12,7 @@ from fedpersona.simulation.report.wording import label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_accuracy", "draw_discovery", "draw_listeners"]
+__all__ = ["draw_accuracy", "draw_discovery", "draw_listeners", "name_lines"]
 
 _PANELS = (
     ("coverage", "Coverage", "share of the catalogue\non anyone's list"),
@@ -53,7 +53,7 @@ def draw_accuracy(record: RunRecord) -> Drawing:
         axes.grid(axis="y")
         axes.tick_params(length=0)
         axes.spines["left"].set_visible(False)
-        _name_lines(axes, names)
+        name_lines(axes, names)
         alt = f"NDCG@10 by round: {label(federated)} ends at {end:.3f}; " + ", ".join(
             f"{label(r)} {r.test['ndcg@10']:.3f}" for r in record.results if r.role != "federated"
         )
@@ -178,7 +178,7 @@ def _few_ticks(axes: Axes, last: int) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _name_lines(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
+def name_lines(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
     """Write each line's name at its right end; names that would touch are moved apart."""
     low, high = axes.get_ylim()
     gap = (high - low) * 0.068

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedpersona.simulation.record import Result, RunRecord
+from fedpersona.simulation.record import NO_NOISE, Result, RunRecord
 
 __all__ = ["comparison", "counted", "headline", "interval", "label", "measured_people", "size", "span", "upload"]
 
@@ -70,16 +70,27 @@ def headline(record: RunRecord) -> str:
     data, result = record.data, record.federated
     answered = [figures.answered for figures in record.rounds]
     rounds = counted(len(record.rounds), "round")
-    if not answered or set(answered) == {data.people}:
-        learned = f"from the histories of {counted(data.people, 'person')} in {rounds}"
+    if not answered or set(answered) == {record.devices}:
+        learned = f"from the histories of {_whose(record)} in {rounds}"
     else:
         low, high = min(answered), max(answered)
         devices = counted(high, "device") if low == high else f"{low:,} to {high:,} devices"
-        learned = f"in {rounds} of {devices}, out of {counted(data.people, 'person')}"
+        learned = f"in {rounds} of {devices}, out of {_whose(record)}"
     return (
-        f"{_what(record)} over {counted(data.items, data.kind)}, learned {learned}, reaches an NDCG@10 of "
-        f"{interval(result)}. {upload(record)}"
+        f"{_what(record)} over {counted(data.items, data.kind)}, learned {learned}{_under(record)}, reaches an "
+        f"NDCG@10 of {interval(result)}. {upload(record)}"
     )
+
+
+def _whose(record: RunRecord) -> str:
+    times = record.config.replicate
+    people = counted(record.data.people, "person")
+    return people if times == 1 else f"{people} who stand for {times:,} each ({record.devices:,} devices)"
+
+
+def _under(record: RunRecord) -> str:
+    privacy = record.privacy
+    return "" if privacy is None else f" under differential privacy (ε = {privacy.epsilon:g}, δ = {privacy.delta:g})"
 
 
 def _what(record: RunRecord) -> str:
@@ -97,7 +108,10 @@ def comparison(record: RunRecord) -> str:
     ours = result.test["ndcg@10"]
     floors = [r for r in record.results if r.role == "floor"]
     ceilings = sorted((r for r in record.results if r.role == "ceiling"), key=lambda r: -r.test["ndcg@10"])
-    return " ".join(filter(None, (_against_floor(result, floors), _against_ceilings(ours, floors, ceilings))))
+    others = _against_ceilings(ours, floors, ceilings)
+    if record.privacy is not None:
+        others = _against_no_noise(ours, floors, ceilings)
+    return " ".join(filter(None, (_against_floor(result, floors), others)))
 
 
 def _against_floor(result: Result, floors: Sequence[Result]) -> str:
@@ -110,6 +124,21 @@ def _against_floor(result: Result, floors: Sequence[Result]) -> str:
         return f"That is {ours / floor:.1f} times the floor ({floor:.3f}), which ranks alike for everyone."
     relation = "above" if ours > floor else "below" if ours < floor else "equal to"
     return f"That is {relation} the floor ({floor:.3f}), which ranks alike for everyone."
+
+
+def _against_no_noise(ours: float, floors: Sequence[Result], ceilings: Sequence[Result]) -> str:
+    plain = next((r for r in ceilings if r.name.endswith(NO_NOISE)), None)
+    if plain is None:
+        return "It was not trained without noise to compare with."
+    top, floor = plain.test["ndcg@10"], floors[0].test["ndcg@10"] if floors else ours
+    text = f"Without noise the same model reaches {top:.3f}"
+    if ours >= top:
+        return f"{text}, no more than with it."
+    if floor < ours:
+        return (
+            f"{text}: the noise leaves {int(100 * (ours - floor) / (top - floor))} % of the way there from the floor."
+        )
+    return f"{text}; the noise leaves nothing of the way there from the floor."
 
 
 def _against_ceilings(ours: float, floors: Sequence[Result], ceilings: Sequence[Result]) -> str:
