@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedpersona.aggregation.budget_entries import FIRST, Changed, Entry, Opened, Said, Spent, signed_entry
+from fedpersona.aggregation.budget_entries import FIRST, Changed, Entry, Opened, Said, Spent, share_of, signed_entry
 from fedpersona.aggregation.budget_file import BudgetFile, Mark, held_file, read_file
 from fedpersona.aggregation.budget_witness import remember, remembered
 from fedpersona.aggregation.database import Database
@@ -154,7 +154,7 @@ class Budget:
             BudgetSpent: the account would pass the limit.
         """
         balance = self.balance
-        shares = {number: (1.0 / multiplier) ** 2 for number, multiplier in multipliers.items()}
+        shares = {number: share_of(multiplier) for number, multiplier in multipliers.items()}
         then = balance.with_shares(training, shares, separation)
         if not then <= balance.limit:
             raise BudgetSpent(

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fedpersona.errors import ConfigError
 
-__all__ = ["FIRST", "Changed", "Entry", "Opened", "Said", "Spent", "read_entry", "signed_entry"]
+__all__ = ["FIRST", "Changed", "Entry", "Opened", "Said", "Spent", "read_entry", "share_of", "signed_entry"]
 
 FIRST = "0" * 64
 """What the first entry names as the one before."""
@@ -29,6 +29,12 @@ _FORMAT = "fedpersona budget 1"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LARGEST_NUMBER = 1 << 63
 _LONGEST_REASON = 500
+
+
+def share_of(multiplier: float) -> float:
+    """Return what a release adds to the square of μ, by its noise multiplier; infinity for none."""
+    mu = 1.0 / multiplier if multiplier > 0.0 else math.inf
+    return mu * mu
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Spent:
     @property
     def share(self) -> float:
         """What it adds to the square of μ."""
-        return (1.0 / self.multiplier) ** 2
+        return share_of(self.multiplier)
 
 
 @dataclass(frozen=True)
