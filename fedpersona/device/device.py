@@ -334,11 +334,14 @@ class Device:
             ConfigError: no older copy was put back.
             ChainBroken: a chain is not what this device signed.
         """
+        problem = self.rolled_back
+        if problem is None:
+            raise ConfigError("no older copy of this vault was put back: there is nothing to acknowledge")
         if self._witness.behind("consent"):
             for state in self.consent.states():
                 if state.granted:
                     self.consent.withdraw(state.purpose, server=state.server)
-        return self.ledger.acknowledge()
+        return self.ledger.acknowledge(problem)
 
     def export(self, path: str | Path) -> Path:
         """Write everything that is kept about the owner as one zip of JSON lines and JSON.

@@ -17,7 +17,7 @@ from fedpersona.device.ledger_entry import FOLLOW_UPS, Kind, LedgerEntry, Tail, 
 from fedpersona.device.spending import DELTA, Spent, cost
 from fedpersona.device.store import Cursor, Store
 from fedpersona.device.witness import Witness
-from fedpersona.errors import ChainBroken, ConfigError, FedpersonaError, PlanRefused
+from fedpersona.errors import ChainBroken, FedpersonaError, PlanRefused
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.plan import Plan
 
@@ -143,26 +143,25 @@ class Ledger:
             what = f"with two public keys made for '{federation}' and the invitation's token, nothing of the history"
             return self._write(cursor, "enrolling", server=server, what=plain(what))
 
-    def acknowledge(self) -> LedgerEntry:
+    def acknowledge(self, problem: str) -> LedgerEntry:
         """Write down that the owner knows of the older copy that was put back, and what it lacks; go on from here.
 
         What was spent since, as far as it is known outside of the store, counts from now on for every server.
 
+        Args:
+            problem: how it showed.
+
         Raises:
-            ConfigError: the store is the one that was there before.
             ChainBroken: the ledger is not what this device signed; it cannot be gone on with.
         """
-        witness = self._witness
-        problem = None if witness is None else witness.problem()
-        if witness is None or problem is None:
-            raise ConfigError("no older copy of this vault was put back: there is nothing to acknowledge")
         with self._store.writing() as cursor:
             known = self._known_spent()
-            lost = witness.lost(known)
+            lost = Spent() if self._witness is None else self._witness.lost(known)
             account = {"delta": DELTA, "cost": lost.told(), "life": (known + lost).told()}
             words = f"{problem}; what is known to be missing cost at worst {lost.words}"
             entry = self._write(cursor, "put back", what=plain(words), account=account)
-        witness.begin_again(known + lost)
+        if self._witness is not None:
+            self._witness.begin_again(known + lost)
         return entry
 
     def exported(self, *, what: str) -> LedgerEntry | None:
