@@ -64,6 +64,7 @@ def _kill_at(number: int) -> None:
         return stepped
 
     os.fsync = around(os.fsync)
+    os.pwrite = around(os.pwrite)
     Path.replace = around(Path.replace)
     Path.unlink = around(Path.unlink)
     for name in ("begin", "commit", "after_cursor_execute"):
