@@ -25,7 +25,7 @@ from tests.conftest import invent
 
 ITEMS = 40
 CATALOGUE = invent(items=ITEMS).catalogue
-PRIVATE = [("popularity", {}), ("ease", {"head": 12}), ("ease", {})]
+PRIVATE = [("popularity", {}), ("ease", {"head": 12}), ("ease", {}), ("subspace", {"rounds": 3})]
 TERMS = Protection("central", 8.0, 1e-5)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, scatter
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, add_votes, scatter
 from fedpersona.taste.model import Shared
 from fedpersona.taste.subspace import Subspace
 
@@ -22,10 +22,17 @@ class SubspaceCohort:
         self.model = model
 
     def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
-        """Project a block of people, round once, and add each one's vector to the rows of their items."""
-        projections = self.model.clipped(plays @ self.model.projector(shared))
-        total["sketch"] += scatter(plays, encoder.encode("sketch", projections))
-        add_listeners(total, plays, encoder)
+        """Project a block of people, round once, and add each one's vector to the rows of their items.
+
+        In the private form a first round counts their votes.
+        """
+        if self.model.noise and not shared.round_number:
+            add_votes(total, plays, encoder)
+            return
+        added = self.model.added(plays @ self.model.projector(shared), np.diff(plays.indptr))
+        total["sketch"] += scatter(plays, encoder.encode("sketch", added))
+        if not self.model.noise:
+            add_listeners(total, plays, encoder)
 
     def scorer(self, shared: Shared) -> LinearScorer:
         """Return projector and reader as one low-rank linear map."""
