@@ -117,10 +117,10 @@ def ledger_acknowledge(
         if problem is None:
             say("No older copy was put back: nothing to acknowledge.")
             return
+        if not (yes or sys.stdin.isatty()):
+            raise ConfigError(f"{problem}: to go on with it say --yes where nobody can be asked")
         note(problem)
         if not yes:
-            if not sys.stdin.isatty():
-                raise ConfigError("this goes on with an older copy of the vault: say --yes where nobody can be asked")
             typer.confirm("Go on with this copy?", abort=True, err=True)
         say(str(opened.acknowledge()))
 

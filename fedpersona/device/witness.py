@@ -34,6 +34,7 @@ _ROW = "witness"
 _LABEL = b"fedpersona witness 1"
 _LARGEST = 1000  # letters: what a keyring takes
 _NO_ROOM = (28, 122, 27)  # ENOSPC, EDQUOT, EFBIG
+_RECORDS: Mapping[str, str] = {"ledger": "ledger", "consent": "consent records"}
 _ADVICE = (
     "what left meanwhile is not in it, so nothing is sent until you say that you know: in the app, or with 'fedpersona "
     "device ledger acknowledge'"
@@ -166,13 +167,11 @@ class Witness:
             if self._differs(cursor, chain, number, digest):
                 here, _ = chain.end(cursor)
                 how = (
-                    f"has {here:,} entries here, and had {number:,}"
+                    f"it has {here:,} of the {number:,} entries of its {_RECORDS[chain.name]}"
                     if here < number
-                    else f"differs in entry {number:,}"
+                    else f"entry {number:,} of its {_RECORDS[chain.name]} is another"
                 )
-                return (
-                    f"another copy of this vault, such as an older one, was put in its place (its {chain.name} {how})"
-                )
+                return f"another copy of this vault, such as an older one, was put in its place ({how})"
         return None
 
     def _differs(self, cursor: Cursor, chain: Chain, number: int, digest: str) -> bool:

@@ -94,7 +94,7 @@ def test_an_older_copy_is_noticed_nothing_is_sent_the_ledger_says_why_and_no_acc
         assert spent.squared == pytest.approx(3 / 16)
     put_back(tmp_path / "copy", folder)
     with opened() as device:
-        assert "its ledger has 2 entries here, and had 5" in device.rolled_back
+        assert "it has 2 of the 5 entries of its ledger" in device.rolled_back
         came, link = visited(device)
         assert link.messages == link.answers == []
         assert came.refused, "it does not come back every few seconds"
@@ -150,11 +150,11 @@ def test_a_copy_that_went_on_by_itself_is_another_one(opened, folder, tmp_path):
     with opened() as device:
         for number in range(4):
             device.ledger.imported(what=f"{number} listens")
-        assert "its ledger differs in entry 1" in device.rolled_back
+        assert "entry 1 of its ledger is another" in device.rolled_back
         device.acknowledge()
     put_back(tmp_path / "first", folder)
     with opened() as device:
-        assert "its ledger has 2 entries here, and had 5" in device.rolled_back
+        assert "it has 2 of the 5 entries of its ledger" in device.rolled_back
 
 
 def test_a_copy_from_before_anything_was_answered_is_noticed(opened, folder, tmp_path):
@@ -163,7 +163,7 @@ def test_a_copy_from_before_anything_was_answered_is_noticed(opened, folder, tmp
         device.consent.withdraw("share_update", server=SERVER)
     put_back(tmp_path / "copy", folder)
     with opened() as device:
-        assert "its consent has 1 entries here, and had 2" in device.rolled_back
+        assert "it has 1 of the 2 entries of its consent records" in device.rolled_back
         assert device.consent.granted("share_update", SERVER)
         with pytest.raises(RolledBack):
             go(device, "with a yes that was taken back")
