@@ -27,7 +27,7 @@ from fedpersona.aggregation.logs import JsonLog
 from fedpersona.aggregation.registry import Registry
 from fedpersona.aggregation.roster import Roster
 from fedpersona.aggregation.serials import Serials
-from fedpersona.aggregation.spending import Spending, promised, promises, same_promise, spending
+from fedpersona.aggregation.spending import Spending, promised, promises, same_model, same_promise, spending
 from fedpersona.aggregation.state_lock import COORDINATOR, held
 from fedpersona.aggregation.trainings import Training, Trainings
 from fedpersona.catalogue import Catalogue
@@ -152,7 +152,7 @@ class Coordination:
 
     def _train(self, grid: Grid) -> int:
         catalogue = self._catalogue()
-        training = self._current(self.config.model.create(), catalogue)
+        training = self._current(catalogue)
         model = create(training.model, training.settings)
         collector = self._collector(grid, model, catalogue, training)
         self._erase(collector)  # of a coordinator that was killed
@@ -176,25 +176,24 @@ class Coordination:
         file = self.config.model.catalogue
         return unseal(file.read_bytes(), [self._key.public_key().public_bytes_raw()]).catalogue
 
-    def _current(self, model: TasteModel, catalogue: Catalogue) -> Training:
+    def _current(self, catalogue: Catalogue) -> Training:
         """Return the training to go on with; one of another model or catalogue is given up."""
         training = self.trainings.current()
-        if training is not None and (why := self._given_up(training, model, catalogue)):
+        if training is not None and (why := self._given_up(training, catalogue)):
             self.journal.event("training abandoned", f"training {training.id}: {why}")
             self.trainings.abandon(training)
             training = None
         if training is not None:
             return training
-        protection = None
+        model, protection = self.config.model.create(), None
         if self._budget is not None:
-            model, protection = self._budget.protect(model, catalogue)
+            model, protection = self._budget.protect(model, catalogue, len(self._enrolled()))
         settings, promise = model.model_dump(mode="json"), promises(self.config, protection)
         return self.trainings.begin(model.name, settings, catalogue.version, secrets.randbits(62), promise)
 
-    def _given_up(self, training: Training, model: TasteModel, catalogue: Catalogue) -> str:
+    def _given_up(self, training: Training, catalogue: Catalogue) -> str:
         """Return why a training is not gone on with, nothing where it is."""
-        wanted = (model.name, model.model_dump(mode="json") | {"noise": training.settings.get("noise")})
-        if (training.model, training.settings, training.catalogue) != (*wanted, catalogue.version):
+        if training.catalogue != catalogue.version or not same_model(training, self.config):
             return "model or catalogue were changed"
         if not same_promise(training, self.config):
             return "the section [privacy] was changed"

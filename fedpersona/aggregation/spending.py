@@ -33,6 +33,7 @@ __all__ = [
     "held_budget",
     "promised",
     "promises",
+    "same_model",
     "same_promise",
     "spending",
 ]
@@ -57,14 +58,19 @@ class Spending:
         self._database = database
         self._budget = budget
 
-    def protect(self, model: TasteModel, catalogue: Catalogue) -> tuple[TasteModel, Protection]:
+    def protect(self, model: TasteModel, catalogue: Catalogue, devices: int) -> tuple[TasteModel, Protection]:
         """Return the model of a new training with its noise, and what the training promises.
+
+        Args:
+            model: as it was configured.
+            catalogue: the public vocabulary.
+            devices: how many are enrolled: for so many, or for a whole cohort, the model is suited to its noise.
 
         Raises:
             BudgetSpent: what is left does not pay for it.
             ConfigError: the model does not state how long an update can be.
         """
-        privacy, balance = self._privacy, self._budget.balance
+        privacy, rounds, balance = self._privacy, self._config.rounds, self._budget.balance
         left, asked = balance.left, privacy.training_epsilon
         if left < (asked or _WORTH * balance.limit):
             raise _too_little(balance, asked)
@@ -74,9 +80,10 @@ class Spending:
                 catalogue,
                 epsilon=(asked or left) * part,
                 delta=privacy.delta,
-                metrics=self._config.rounds.metrics,
+                metrics=rounds.metrics,
                 noise=privacy.noise,
                 separation=privacy.separation,
+                people=min(rounds.cohort, max(rounds.min_count, devices)),
             )
             try:
                 self._budget.check(0, self._multipliers(found, catalogue), privacy.separation, "a training")
@@ -205,7 +212,7 @@ def promises(config: ServerConfig, protection: Protection | None) -> dict[str, A
     """Return what is kept with a training of its promise; None where there is none."""
     if protection is None:
         return None
-    return {"epsilon": protection.epsilon, "asked": _asked(config)}
+    return {"epsilon": protection.epsilon, "asked": _asked(config), "settings": _settings(config)}
 
 
 def promised(training: Training, config: ServerConfig) -> Protection | None:
@@ -224,10 +231,20 @@ def same_promise(training: Training, config: ServerConfig) -> bool:
     return (None if training.privacy is None else training.privacy["asked"]) == _asked(config)
 
 
+def same_model(training: Training, config: ServerConfig) -> bool:
+    """Tell whether a training was begun for the model that is configured now; noise may have changed its settings."""
+    settings = training.settings if training.privacy is None else training.privacy["settings"]
+    return (training.model, settings) == (config.model.name, _settings(config))
+
+
 def halt_terms(config: ServerConfig) -> str:
     """Return what, beside the account, decides whether a training can begin."""
     said = {"privacy": _asked(config), "model": config.model.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _settings(config: ServerConfig) -> dict[str, Any]:
+    return config.model.create().model_dump(mode="json")
 
 
 def _asked(config: ServerConfig) -> Mapping[str, Any] | None:
