@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -87,3 +89,15 @@ def test_an_epsilon_in_words_is_rounded_up(epsilon, words):
 
 def test_what_it_means_is_a_sentence_for_anyone():
     assert "rightly at most 70 times in 100" in Spent(1.0).meaning
+
+
+def test_a_device_that_keeps_its_account_does_not_load_the_operators_accountant():
+    script = """
+import sys
+import fedpersona.device.device, fedpersona.device.floors, fedpersona.device.gate, fedpersona.device.visit
+from fedpersona.device.spending import Spent
+Spent(1.0).meaning
+print([name for name in sys.modules if name.startswith(("dp_accounting", "scipy", "fedpersona.privacy.accounting"))])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
