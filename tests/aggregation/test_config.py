@@ -205,3 +205,61 @@ def test_an_endpoint_knows_its_parts():
     assert (Endpoint("[::1]:80").host, Endpoint("[::1]:80").port, Endpoint("[::1]:80").loopback) == ("::1", 80, True)
     assert not Endpoint("0.0.0.0:1").loopback
     assert not Endpoint("localhost.example.org:1").loopback
+
+
+def test_no_budget_is_kept_unless_it_is_asked_for(tmp_path):
+    assert load(tmp_path).privacy is None
+    found = load(tmp_path, privacy="epsilon = 8\ndelta = 1e-6").privacy
+    assert (found.epsilon, found.delta, found.training_epsilon, found.noise, found.separation) == (
+        8.0,
+        1e-6,
+        None,
+        "central",
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"privacy": "epsilon = 8"}, "'privacy.delta' is missing"),
+        ({"privacy": "delta = 1e-6"}, "'privacy.epsilon' is missing"),
+        ({"privacy": "epsilon = 0\ndelta = 1e-6"}, "'privacy.epsilon'"),
+        ({"privacy": "epsilon = inf\ndelta = 1e-6"}, "'privacy.epsilon'"),
+        ({"privacy": "epsilon = nan\ndelta = 1e-6"}, "'privacy.epsilon'"),
+        ({"privacy": "epsilon = 8\ndelta = 1"}, "'privacy.delta'"),
+        ({"privacy": "epsilon = 8\ndelta = 0"}, "'privacy.delta'"),
+        ({"privacy": "epsilon = 8\ndelta = 1e-6\ntraining_epsilon = 9"}, "training_epsilon is 9, above the epsilon"),
+        ({"privacy": 'epsilon = 8\ndelta = 1e-6\nnoise = "none"'}, "'privacy.noise'"),
+        ({"privacy": "epsilon = 8\ndelta = 1e-6\nseparation = 0"}, "'privacy.separation'"),
+        (
+            {"privacy": 'epsilon = 8\ndelta = 1e-6\nnoise = "distributed"', "rounds": "masked = false"},
+            "noise = 'distributed' needs masks",
+        ),
+        ({"model.settings": "noise = 3.0"}, "noise is worked out from [privacy]"),
+    ],
+)
+def test_a_promise_that_cannot_be_is_one_sentence(tmp_path, sections, words):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, **sections)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("epsilon", [None, 4.5])
+def test_the_example_of_a_budget_is_what_it_says_once_it_is_uncommented(tmp_path, epsilon):
+    text = server_toml(NewServer(epsilon=epsilon, delta=1e-5))
+    start = text.index("[privacy]")
+    lines = text[start:].partition("\n[schedule]")[0].splitlines()
+    if epsilon is None:
+        assert ServerConfig.load(_file(tmp_path, text)).privacy is None
+        lines = [line.removeprefix("# ") if " = " in line or "[" in line else line for line in lines]
+        lines = [line for line in lines if "training_epsilon" not in line]
+    body = "\n".join(line for line in lines if not line.startswith(("#", "[")))
+    found = load(tmp_path, privacy=body).privacy
+    assert (found.epsilon, found.delta) == (8.0 if epsilon is None else epsilon, 1e-5)
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "made.toml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from fedpersona.aggregation.budget_witness import remembered
 from fedpersona.aggregation.database import Database, checkpoints, condition, serials
+from fedpersona.aggregation.trainings import Trainings
 from fedpersona.errors import DiskFull, OutputError, ServerError, StateDamaged
 
 
@@ -165,3 +167,29 @@ def test_processes_that_make_it_at_once_lose_no_update(path):
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     with Database(path) as database, database.reading() as connection:
         assert connection.scalar(select(serials.c.last)) == 60
+
+
+def test_a_database_of_version_1_is_brought_up_and_keeps_what_it_has(path):
+    Database(path).close()
+    tamper(
+        path,
+        "DROP TABLE budget",
+        "ALTER TABLE trainings DROP COLUMN privacy",
+        "INSERT INTO trainings (model, settings, catalogue, seed, began_at) VALUES ('ease', '{}', 'c', 7, 9)",
+        "UPDATE serials SET last = 41",
+        "UPDATE schema_version SET version = 1",
+    )
+    with Database(path) as database:
+        (training,) = Trainings(database, path.parent / "models").all()
+        assert (training.seed, training.privacy) == (7, None)
+        assert remembered(database) == []
+        with database.reading() as connection:
+            assert connection.scalar(select(serials.c.last)) == 41
+    Database(path).close()  # again: it is of version 2 now
+
+
+def test_a_database_of_version_1_that_lacks_a_table_is_damaged(path):
+    Database(path).close()
+    tamper(path, "DROP TABLE budget", "DROP TABLE tokens", "UPDATE schema_version SET version = 1")
+    with pytest.raises(StateDamaged, match="lacks tables"):
+        Database(path)
