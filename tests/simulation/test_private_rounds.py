@@ -27,7 +27,7 @@ from tests.conftest import invent
 
 POPULATION = invent()
 PEOPLE = len(POPULATION)
-PRIVATE = ["popularity", "ease", "subspace"]
+PRIVATE = ["popularity", "ease", "subspace", "ials"]
 
 
 def coordinated(name, kind=CohortEngine, *, noise="central", epsilon=8.0, population=POPULATION, **changes):

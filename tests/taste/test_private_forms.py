@@ -25,7 +25,13 @@ from tests.conftest import invent
 
 ITEMS = 40
 CATALOGUE = invent(items=ITEMS).catalogue
-PRIVATE = [("popularity", {}), ("ease", {"head": 12}), ("ease", {}), ("subspace", {"rounds": 3})]
+PRIVATE = [
+    ("popularity", {}),
+    ("ease", {"head": 12}),
+    ("ease", {}),
+    ("subspace", {"rounds": 3}),
+    ("ials", {"rounds": 3}),
+]
 TERMS = Protection("central", 8.0, 1e-5)
 
 
@@ -62,7 +68,7 @@ def contribution(model, shared, plays):
 
 
 @pytest.mark.parametrize(("name", "chosen"), PRIVATE)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(plays=histories, seed=st.integers(0, 50))
 def test_no_history_is_longer_than_the_model_states(name, chosen, plays, seed):
     model = create(name, {**chosen, "noise": 0.7})
@@ -83,7 +89,7 @@ def test_who_played_nothing_adds_nothing(name, chosen):
 
 @pytest.mark.parametrize("ring_bits", [32, 64])
 @pytest.mark.parametrize(("name", "chosen"), PRIVATE)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(plays=histories, seed=st.integers(0, 50))
 def test_what_is_encoded_is_never_longer_than_the_clip_tests_and_rounding_included(
     name, chosen, ring_bits, plays, seed

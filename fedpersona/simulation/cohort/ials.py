@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, scatter
+from fedpersona.simulation.cohort.form import BlockEncoder, IntegerSum, add_listeners, add_votes, scatter
 from fedpersona.taste.ials import IALS
 from fedpersona.taste.model import Shared
 from fedpersona.taste.packing import pack_outer
@@ -23,12 +23,17 @@ class IALSCohort:
         self.block = max(64, 4_000_000 // model.dim**2)
 
     def add(self, total: IntegerSum, plays: csr_array, shared: Shared, encoder: BlockEncoder) -> None:
-        """Add the statistics of a block."""
-        vectors = self.model.clipped(solve_people(self.model, shared, plays))
+        """Add the statistics of a block; in the private form votes first, then sums alone."""
+        if self.model.noise and not shared.round_number:
+            add_votes(total, plays, encoder)
+            return
+        vectors = self.model.added(solve_people(self.model, shared, plays), np.diff(plays.indptr))
+        total["item_sum"] += scatter(plays, encoder.encode("item_sum", vectors))
+        if self.model.noise:
+            return
         outer = pack_outer(vectors)
         total["people_gram"] += encoder.encode("people_gram", outer).sum(axis=0)
         total["item_gram"] += scatter(plays, encoder.encode("item_gram", outer))
-        total["item_sum"] += scatter(plays, encoder.encode("item_sum", vectors))
         add_listeners(total, plays, encoder)
 
     def scorer(self, shared: Shared) -> IALSScorer:
@@ -38,7 +43,7 @@ class IALSCohort:
 
 def solve_people(model: IALS, shared: Shared, query: csr_array) -> NDArray[np.float64]:
     """Return one vector a row of weighted plays, shape (people, dim)."""
-    vectors = np.empty((query.shape[0], model.dim))
+    vectors = np.empty((query.shape[0], shared["factors"].shape[1]))
     for person in range(query.shape[0]):
         rows = slice(query.indptr[person], query.indptr[person + 1])
         vectors[person] = model.solve_person(shared, query.indices[rows], query.data[rows])
