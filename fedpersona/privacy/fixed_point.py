@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from fedpersona.errors import BoundExceeded, SumOverflow
 from fedpersona.privacy.deviations import device_noise
+from fedpersona.privacy.noise import LEAST_STEPS
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.message import Words, word_type
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
-__all__ = ["LEAST_STEPS", "FixedPoint", "smallest_ring"]
-
-LEAST_STEPS = 8
-"""Steps of the ring that the deviation of a device's noise takes at least: then the rounding of it hides nothing."""
+__all__ = ["FixedPoint", "smallest_ring"]
 
 _BLOCK = 1 << 16
 _TAIL = 12.0
