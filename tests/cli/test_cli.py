@@ -172,7 +172,7 @@ def test_the_examples_of_the_help_work_one_after_another(command, tmp_path):
         examples += re.findall(r"fedpersona .*", text)
     # The whole demo takes a minute or two: tests/cli/test_demo.py runs it.
     runnable = [line.split()[1:] for line in examples if "~/" not in line and line.strip() != "fedpersona demo"]
-    assert [line[0] for line in runnable] == ["demo", "simulate", "simulate", "compare", "doctor"]
+    assert [line[0] for line in runnable] == ["demo", "simulate", "simulate", "simulate", "compare", "doctor"]
     for arguments in runnable:
         code, out, err = command(*arguments)
         assert code == 0, (arguments, err)
@@ -180,6 +180,7 @@ def test_the_examples_of_the_help_work_one_after_another(command, tmp_path):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "synthetic-subspace",
         "synthetic-ease",
+        "synthetic-popularity",
         "synthetic-subspace-2",
     }
 

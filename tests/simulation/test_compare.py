@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,18 @@ def test_latex_escapes_what_latex_reads(leave):
     body = table.split(r"\toprule")[1].split(r"\bottomrule")[0]
     rows = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert [line.replace(r"\&", "").count("&") for line in rows] == [10, 10, 10]
+
+
+def test_a_private_run_is_told_from_one_that_is_not(leave):
+    folder = leave("private", per_person([0.1, 0.2]))
+    record = json.loads((folder / "run.json").read_text())
+    counted = {"epsilon_pld": 2.0, "epsilon_rdp": 2.2, "epsilon_exact": 2.0, "mu": 0.5}
+    noise = {"noise": "central", "noise_multipliers": [2.0], "deviation": 2.0, "rounds": 1, "people": 9, "shares": None}
+    record["privacy"] = {"epsilon": 2.0, "delta": 1e-5, "sentence": "", "curve": [], **counted, **noise}
+    (folder / "run.json").write_text(json.dumps(record))
+    assert "| subspace, ε = 2 |" in compare([folder])
+    assert r"subspace, $\varepsilon$ = 2" in compare([folder], style="latex")
+    assert "ε" not in compare([leave("plain", per_person([0.1, 0.2]))])
 
 
 def test_markdown_cells_stay_cells(leave):

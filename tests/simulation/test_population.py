@@ -96,3 +96,22 @@ def test_the_hash_of_the_data_covers_every_column():
         build(person_ids=[10, 12], weights=[1.0, 2.0, 3.0], times=[10, 20, 30]),
     ]
     assert len({base.data_hash, *(population.data_hash for population in changed)}) == 6
+
+
+def test_everyone_is_there_again_with_the_same_history(population):
+    again = population.repeated(3)
+    assert len(again) == 3 * len(population)
+    np.testing.assert_array_equal(again.item_counts, 3 * population.item_counts)
+    for person in (0, 7, len(population) - 1):
+        one, other = population.plays(person), again.plays(2 * len(population) + person)
+        np.testing.assert_array_equal(one.items, other.items)
+        np.testing.assert_array_equal(one.weights, other.weights)
+        np.testing.assert_array_equal(one.last_played, other.last_played)
+    assert population.repeated(1).data_hash == population.data_hash
+
+
+def test_the_first_people_are_the_same_people(population):
+    some = population.first(7)
+    assert len(some) == 7
+    np.testing.assert_array_equal(some.plays(6).items, population.plays(6).items)
+    assert population.first(len(population)).data_hash == population.data_hash

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from fedpersona.catalogue import Catalogue
-from fedpersona.simulation.record import DataFacts, Result, RoundFigures, RunConfig, RunRecord, ServingChoice
+from fedpersona.simulation.record import (
+    DataFacts,
+    Privacy,
+    PrivacyPoint,
+    Result,
+    RoundFigures,
+    RunConfig,
+    RunRecord,
+    ServingChoice,
+)
 from fedpersona.taste import Shared
 
 _SERVING = ServingChoice(recency=20.0, discount=0.1, val_ndcg=0.15)
@@ -67,6 +76,49 @@ def invented_record(results=None, config=None, data=None, **changes):
     return RunRecord(**(whole | changes))
 
 
+def invented_privacy(epsilons=(1.0, 8.0), **changes):
+    whole = {
+        "epsilon": epsilons[-1],
+        "delta": 1e-5,
+        "noise": "central",
+        "noise_multipliers": [2.0, 0.6],
+        "deviation": 0.6,
+        "rounds": 2,
+        "people": 300,
+        "shares": None,
+        "epsilon_pld": 7.9999,
+        "epsilon_rdp": 8.5994,
+        "epsilon_exact": 7.9998,
+        "mu": 1.666,
+        "sentence": "Whether or not you take part can be guessed from it.",
+        "curve": [
+            PrivacyPoint(
+                epsilon=epsilon,
+                deviation=5.0 / epsilon,
+                ndcg=0.1 + 0.007 * epsilon,
+                interval=(0.09 + 0.007 * epsilon, 0.11 + 0.007 * epsilon),
+                popularity=0.04,
+            )
+            for epsilon in epsilons
+        ],
+    }
+    return Privacy(**(whole | changes))
+
+
+def private_record(privacy=None, config=None, results=None, **changes):
+    """A record under a promise, with the floor and the ceiling that a private run has."""
+    if results is None:
+        results = [
+            invented_result("popularity", "floor", 0.05),
+            invented_result("noisy popularity", "floor", 0.04),
+            invented_result(ndcg=0.156),
+            invented_result("subspace, no noise", "ceiling", 0.17),
+            invented_result("item kNN, central", "ceiling", 0.2),
+        ]
+    config = {"epsilon": 8.0, "epsilons": (1.0,), "recency": 20.0, "discount": 0.1} | (config or {})
+    return invented_record(results, config=config, privacy=privacy or invented_privacy(), **changes)
+
+
 def invented_space(items=120, dim=8, groups=4, seed=0):
     """A subspace model in which item r belongs to group r % groups."""
     random = np.random.default_rng(seed)
@@ -99,6 +151,16 @@ def make_round():
 @pytest.fixture(scope="session")
 def make_record():
     return invented_record
+
+
+@pytest.fixture(scope="session")
+def make_privacy():
+    return invented_privacy
+
+
+@pytest.fixture(scope="session")
+def make_private_record():
+    return private_record
 
 
 @pytest.fixture(scope="session")
