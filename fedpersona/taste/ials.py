@@ -70,6 +70,8 @@ class IALS(TasteModel):
     """Length of the votes of the first round in the private form; that of the others is 1."""
     likeness: float = Field(10.0, ge=0, le=1e3)
     """How much more than people at large those who play the same item are alike, in the private form."""
+    caution: float = Field(4.0, ge=0, le=16)
+    """How fast a direction loses weight with the noise in it, in the private form: as a power of its cosine."""
 
     def used_dim(self, items: int) -> int:
         """Return the dimensions of what is solved for; in the private form at most a twelfth of the catalogue."""
@@ -91,7 +93,8 @@ class IALS(TasteModel):
                 "rounds": min(self.rounds, 3 if clarity < _ROUND_MORE else 4),
                 "dim": max(1, min(self.dim, round(16 * clarity**0.6))),
                 "ridge": max(1e-6, min(self.ridge, 0.003 * clarity**-0.5)),
-                "likeness": min(self.likeness, 2.0 * clarity**0.4),
+                "likeness": min(self.likeness, clarity**0.7),
+                "caution": min(self.caution, 4.0 * clarity**-0.6),
             }
         )
 
@@ -232,8 +235,9 @@ class IALS(TasteModel):
             sums = total["item_sum"]
             basis, strength, trust = directions(sums, heard(sums, votes, self.noise), popular, self.noise)
             system = (unplayed + self.likeness * played) / sums.shape[1] + self.ridge * (played + unplayed)
-            # The root of the spectrum: between that of the sums, which the first direction rules, and a flat one.
-            spectrum = np.sqrt(strength * strength.max(initial=0.0)) * trust
+            # The root of the spectrum is between that of the sums, ruled by the first direction, and a flat one. People
+            # are solved for from what is left: a direction that is half noise does more harm than good.
+            spectrum = np.sqrt(strength * strength.max(initial=0.0)) * trust**self.caution
             rest = _LENGTHENED * root * basis * spectrum / system[:, None]
         factors = np.clip(np.column_stack([known, rest]), -_FACTOR, _FACTOR)
         return self._shared(shared, factors, listeners)
