@@ -104,8 +104,8 @@ def histories(draw) -> Plays:
     return Plays(items, weights, played)
 
 
-def test_models_with_a_private_form_are_tried():
-    assert {"popularity", "ease"} <= set(PRIVATE)
+def test_every_model_has_a_private_form_and_is_tried():
+    assert set(PRIVATE) == set(MODELS)
 
 
 @pytest.mark.parametrize("name", PRIVATE)
