@@ -60,10 +60,10 @@ def sentence(
     """
     right = best_guess(epsilon, delta, mu)
     if math.isinf(epsilon) and (mu is None or math.isinf(mu)):
-        return f"Whether or not you take part may show in {seen}: there is no noise that hides it."
+        return f"Whether or not you take part with your history may show in {seen}: there is no noise that hides it."
     verdict = next(words for limit, words in _VERDICTS if right <= limit)
     return (
-        f"Whether or not you take part can be guessed from {seen}, but rightly {_times(right)}, "
+        f"Whether or not you take part with your history can be guessed from {seen}, but rightly {_times(right)}, "
         f"even by someone who knows all else about everyone; a coin is right 50 times in 100. {verdict}"
     )
 
