@@ -365,7 +365,8 @@ class Coordination:
         words = why
         if training is not None and shared is not None:
             version, served = self._register(shared, training), self.registry.promoted()
-            words += f". What training {training.id} learned in {shared.round_number} rounds is version {version}"
+            rounds = "1 round" if shared.round_number == 1 else f"{shared.round_number} rounds"
+            words += f". What training {training.id} learned in {rounds} is version {version}"
             if served is None or served.number == version:
                 words += ", which is served"
             else:

@@ -188,7 +188,7 @@ def test_a_training_that_is_stopped_half_way_keeps_what_it_learned_and_goes_on_o
             work.train(grid)
         state, version = work.journal.state(), work.registry.promoted()
         assert state.state == "spent"
-        assert "What training 1 learned in 1 rounds is version 1, which is served" in state.words
+        assert "What training 1 learned in 1 round is version 1, which is served" in state.words
         assert (version.round_number, version.number) == (1, 1)
         rounds = len(work.journal.rounds())
         with pytest.raises(BudgetSpent):
