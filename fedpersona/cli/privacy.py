@@ -173,7 +173,12 @@ def _facts(found: PrivacyPlan) -> Table:
     table.add_row("cohort", f"all {promise.users:,} devices, {found.min_count:,} at least")
     table.add_row("upload", f"{human_bytes(found.bytes_up)} a device, in all rounds")
     settings = {k: v for k, v in found.model.model_dump().items() if k not in ("noise", "recency", "discount")}
-    table.add_row("settings", ", ".join(f"{name} {value}" for name, value in settings.items()))
+    table.add_row(
+        "settings",
+        ", ".join(
+            f"{name} {value:.4g}" if type(value) is float else f"{name} {value}" for name, value in settings.items()
+        ),
+    )
     return table
 
 

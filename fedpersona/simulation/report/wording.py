@@ -90,7 +90,9 @@ def _whose(record: RunRecord) -> str:
 
 def _under(record: RunRecord) -> str:
     privacy = record.privacy
-    return "" if privacy is None else f" under differential privacy (ε = {privacy.epsilon:g}, δ = {privacy.delta:g})"
+    if privacy is None:
+        return ""
+    return f" under differential privacy (ε\u00a0=\u00a0{privacy.epsilon:g}, δ\u00a0=\u00a0{privacy.delta:g})"
 
 
 def _what(record: RunRecord) -> str:

@@ -114,7 +114,10 @@ def test_terms_of_privacy_are_explained_where_they_are_used(told, make_record, m
 
 def test_people_who_stand_for_many_are_counted_twice_over(make_private_record, make_round):
     text = headline(make_private_record(config={"replicate": 10}, rounds=[make_round(1, answered=3000)]))
-    assert "300 people who stand for 10 each (3,000 devices) in 1 round under differential privacy (ε = 8" in text
+    assert (
+        "300 people who stand for 10 each (3,000 devices) in 1 round under differential privacy (ε\u00a0=\u00a08"
+        in text
+    )
     assert "out of" not in text
     text = headline(make_private_record(config={"replicate": 10}, rounds=[make_round(1, answered=2500)]))
     assert "in 1 round of 2,500 devices, out of 300 people who stand for 10 each (3,000 devices)" in text
