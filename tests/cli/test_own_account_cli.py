@@ -38,7 +38,7 @@ def test_the_ledger_ends_with_what_it_came_to_and_what_that_means(shell):
     contribute(shell, noisy_offer(masked=False))
     told = shell("ledger").stdout
     assert "this round ε 1.07, in all ε 1.07" in told
-    assert "In all, at worst: ε 1.07, by this device's own account. Whether or not you take part can be" in told
+    assert "In all, at worst: ε 1.07, by this device's own account. Whether or not you take part with" in told
     assert "Privacy loss" in shell("status").stdout
     assert json.loads(shell("status", "--json").stdout)["privacy"]["servers"].keys() == {SERVER}
     contribute(shell, offer(masked=False))

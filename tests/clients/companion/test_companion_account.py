@@ -36,7 +36,7 @@ def test_a_round_with_noise_says_whose_promise_it_is_and_what_it_came_to(served,
     assert "The server says ε 8.00 for all of its training (δ 1e-05)" in text
     assert "This round, at worst ε 1.07 This server so far ε 1.07 In all so far ε 1.07" in text
     assert "All of it together, at worst: ε 1.07, by this device’s own account" in text
-    assert "Whether or not you take part can be guessed" in text
+    assert "Whether or not you take part with your history can be guessed" in text
 
 
 def test_a_round_without_noise_has_no_number(served, browser):
