@@ -33,8 +33,7 @@ from fedpersona.errors import ConfigError, PlanRefused, Refusal, WireError
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip, update_norm
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.mechanism import add_share
-from fedpersona.privacy.rounding import device_offsets
+from fedpersona.privacy.mechanism import noisy_words
 from fedpersona.taste import TasteModel, create
 from fedpersona.taste.counters import counted, round_layout
 from fedpersona.wire.layout import Layout
@@ -205,8 +204,7 @@ class Gate:
                 update, _ = clip(update, asked.layout, plan.clip)
             norm = update_norm(update, asked.layout)
         message, words = envelope(plan_hash=plan.hash(), layout=asked.layout, ring_bits=plan.ring_bits)
-        asked.fixed_point.encode_words(update, device_offsets(plan, asked.layout, plays), out=words)
-        add_share(words, asked.fixed_point)
+        noisy_words(update, plan, asked.fixed_point, plays, out=words)
         return _Queued(message, words, norm, testing)
 
     def _written(self, server: str, asked: _Asked, queued: _Queued) -> LedgerEntry:

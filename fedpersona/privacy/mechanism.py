@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.errors import ConfigError
+from fedpersona.plays import Plays
 from fedpersona.privacy.deviations import sum_noise
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.noise import add_gaussian, gaussian_integers
+from fedpersona.privacy.rounding import device_offsets
 from fedpersona.wire.message import Words
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
-__all__ = ["add_share", "released", "shares_at_once"]
+__all__ = ["add_share", "noisy_words", "released", "shares_at_once"]
 
 
 def released(total: Update, plan: Plan, fixed_point: FixedPoint) -> Update:
@@ -41,6 +43,24 @@ def released(total: Update, plan: Plan, fixed_point: FixedPoint) -> Update:
         steps = gaussian_integers(arrays[name].size, deviation * scale).reshape(arrays[name].shape)
         arrays[name] = arrays[name] + steps / scale
     return Update(arrays)
+
+
+def noisy_words(update: Update, plan: Plan, fixed_point: FixedPoint, plays: Plays, out: Words | None = None) -> Words:
+    """Device: encode its bounded update, with its share of the noise where devices add it; what is left is to mask it.
+
+    Args:
+        update: checked and clipped.
+        plan: the round.
+        fixed_point: its encoding.
+        plays: the device's history, which keys the rounding.
+        out: where to put the words; by default a new array.
+
+    Raises:
+        BoundExceeded: an entry is not finite, or larger than its layout allows.
+    """
+    words = fixed_point.encode_words(update, device_offsets(plan, fixed_point.layout, plays), out)
+    add_share(words, fixed_point)
+    return words
 
 
 def add_share(words: Words, fixed_point: FixedPoint) -> None:

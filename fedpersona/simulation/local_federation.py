@@ -19,8 +19,7 @@ from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.device.link import Release, provide
 from fedpersona.errors import CohortTooSmall, LayoutMismatch, RoundFailed, WireError
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.mechanism import add_share
-from fedpersona.privacy.rounding import device_offsets
+from fedpersona.privacy.mechanism import noisy_words
 from fedpersona.privacy.secagg import Parameters, ServerRound
 from fedpersona.simulation.local_link import LocalLink, OpenRound
 from fedpersona.simulation.population import Population
@@ -171,9 +170,7 @@ class LocalFederation:
         def words_of(device: int) -> Words:
             plays = self.crowd.plays(device)
             update = addend(self.model, layout, plan, shared, plays, device=device)
-            words = fixed_point.encode_words(update, device_offsets(plan, layout, plays))
-            add_share(words, fixed_point)
-            return words
+            return noisy_words(update, plan, fixed_point, plays)
 
         try:
             crowd.enter(server)

@@ -6,8 +6,7 @@ from threadpoolctl import threadpool_limits
 
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.mechanism import add_share
-from fedpersona.privacy.rounding import device_offsets
+from fedpersona.privacy.mechanism import noisy_words
 from fedpersona.privacy.secagg import ServerRound
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.engine import Progress, silent
@@ -61,9 +60,7 @@ class SecureEngine:
             update = addend(self.model, layout, plan, shared, plays, device=device)
             done += 1
             self.progress(done, len(answering))
-            words = fixed_point.encode_words(update, device_offsets(plan, layout, plays))
-            add_share(words, fixed_point)
-            return words
+            return noisy_words(update, plan, fixed_point, plays)
 
         server = ServerRound.for_plan(plan, layout.size)
         crowd = SecureCrowd(plan, asked, seed=plan.seed)

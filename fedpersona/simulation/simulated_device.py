@@ -16,8 +16,7 @@ from fedpersona.errors import PlanRefused
 from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.mechanism import add_share
-from fedpersona.privacy.rounding import device_offsets
+from fedpersona.privacy.mechanism import noisy_words
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population
 from fedpersona.taste import create
@@ -112,8 +111,5 @@ class SimulatedDevice:
         message, words = envelope(plan_hash=plan.hash(), layout=layout, ring_bits=plan.ring_bits)
         with threadpool_limits(1):
             update = addend(model, layout, plan, shared, self.plays, device=self.number)
-        offsets = device_offsets(plan, layout, self.plays)
-        fixed_point = FixedPoint.for_plan(plan, layout)
-        fixed_point.encode_words(update, offsets, out=words)
-        add_share(words, fixed_point)
+        noisy_words(update, plan, FixedPoint.for_plan(plan, layout), self.plays, out=words)
         return message, words
