@@ -59,7 +59,7 @@ def protected(
     if mu <= 0:
         raise ConfigError(f"an epsilon of {epsilon:g} at a delta of {delta:g} asks for more noise than there can be")
     found = _suited(with_noise(model, 1.0), people, catalogue)
-    for _ in range(_TRIES):
+    for tries in range(_TRIES):
         lengths = clips(found, catalogue, metrics=metrics)
         length = math.sqrt(costliest({number: clip**2 for number, clip in lengths.items()}, separation))
         enough, more = length / mu, _MORE
@@ -67,7 +67,8 @@ def protected(
             enough, more = length / mu * (1.0 + more), 2.0 * more
         if enough == found.noise:
             return found, Protection(noise, epsilon, delta, separation)
-        found = _suited(with_noise(model, enough), people, catalogue)
+        # where two forms call for each other, each by the noise of the other, the lesser of them is kept to
+        found = _suited(with_noise(model if tries < _TRIES // 2 else found, enough), people, catalogue)
     raise ConfigError(f"the model '{model.name}' changes its form with its noise: none keeps an epsilon of {epsilon:g}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from fedpersona.errors import ConfigError
 from fedpersona.privacy.gaussian import gaussian_epsilon, gaussian_mu
 from fedpersona.taste.model import TasteModel
 from fedpersona.taste.popularity import Popularity
+from fedpersona.taste.registry import create
 from fedpersona.wire.layout import ArraySpec, Layout
 from tests.conftest import invent
 
@@ -103,6 +105,18 @@ def test_a_promise_that_no_noise_can_keep_is_refused():
 def test_a_model_whose_length_runs_away_from_its_noise_is_refused():
     with pytest.raises(ConfigError, match=r"changes its form with its noise|larger epsilon"):
         protected(Fickle(), CATALOGUE, epsilon=1.0, delta=1e-5)
+
+
+@pytest.mark.parametrize("name", ["subspace", "ials", "ease"])
+def test_a_model_is_suited_to_any_number_of_people(name):
+    """Where one round more is worth it only with the noise of one round less, the model has one round less."""
+    catalogue, rounds = invent(12, items=400).catalogue, []
+    for people in np.geomspace(1_200, 2_400, 7).astype(int):
+        model, _ = protected(create(name), catalogue, epsilon=8.0, delta=1e-5, people=int(people))
+        lengths = clips(model, catalogue, metrics=False).values()
+        assert 8.0 * (1 - 1e-4) < gaussian_epsilon(math.hypot(*lengths) / model.noise, 1e-5) <= 8.0
+        rounds.append(len(lengths))
+    assert rounds == sorted(rounds)
 
 
 @given(
