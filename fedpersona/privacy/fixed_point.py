@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.errors import BoundExceeded, SumOverflow
-from fedpersona.privacy.deviations import device_noise
+from fedpersona.privacy.deviations import device_noise, sum_noise
 from fedpersona.privacy.noise import LEAST_STEPS
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.message import Words, word_type
@@ -26,6 +26,10 @@ __all__ = ["FixedPoint", "smallest_ring"]
 
 _BLOCK = 1 << 16
 _TAIL = 12.0
+_LONGEST = 13.5
+"""Deviations that no drawn noise reaches: :mod:`fedpersona.privacy.noise`."""
+_EXACT = 2**53
+"""Integers up to it are exact in float64."""
 
 _LEAST_BITS = 16
 """Bits that the largest entry of one device keeps at least, when the ring is chosen by itself."""
@@ -47,6 +51,7 @@ class FixedPoint:
         *,
         noise: Mapping[str, float] | None = None,
         toward_zero: bool = False,
+        added: Mapping[str, float] | None = None,
     ) -> None:
         self.layout = layout
         self.cohort = cohort
@@ -54,6 +59,8 @@ class FixedPoint:
         self.toward_zero = toward_zero
         self.noise = {} if noise is None else dict(noise)
         """Deviation of the noise that each device adds itself, by array; an array without has none."""
+        self._added = {} if added is None else dict(added)
+        """Deviation of the noise that is added to the decoded sum, by array."""
         self._scales = {spec.name: self._fitting(spec) for spec in layout.arrays}
 
     @classmethod
@@ -64,7 +71,8 @@ class FixedPoint:
             SumOverflow: the ring is too small for sums over the cohort, or for the noise that devices add.
         """
         shares = device_noise(plan, layout) if plan.noise == "distributed" else {}
-        fixed_point = cls(layout, plan.cohort, plan.ring_bits, noise=shares, toward_zero=bool(plan.noise))
+        added = sum_noise(plan, layout) if plan.noise == "central" else {}
+        fixed_point = cls(layout, plan.cohort, plan.ring_bits, noise=shares, toward_zero=bool(plan.noise), added=added)
         for name, share in shares.items():
             steps = share * fixed_point.scale(name)
             if steps < LEAST_STEPS:
@@ -75,11 +83,17 @@ class FixedPoint:
         return fixed_point
 
     def _fitting(self, spec: ArraySpec) -> float:
-        """Return the finest scale at which neither the sum nor the noise in it wraps around."""
+        """Return the finest scale at which neither the sum nor the noise in it wraps around.
+
+        Where the server adds noise, sum and noise together also stay within the integers that float64 holds: their
+        last bits would else be rounded away by how large each of both is, which tells them apart.
+        """
         largest = 2 ** (self.ring_bits - 1) - 1
         # Noise of the whole cohort: an entry is beyond so many deviations once in 10^32.
         tail = _TAIL * self.noise.get(spec.name, 0.0) * sqrt(self.cohort)
         limit = int(largest / (self.cohort + tail / spec.bound)) if tail else largest // self.cohort
+        if spec.name in self._added:
+            limit = min(limit, int(_EXACT / (self.cohort + _LONGEST * self._added[spec.name] / spec.bound)))
         if limit < 1:
             raise SumOverflow(
                 f"a sum over {self.cohort:,} devices does not fit modulo 2^{self.ring_bits}: use a larger ring"

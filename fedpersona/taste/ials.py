@@ -136,14 +136,18 @@ class IALS(TasteModel):
     ) -> NDArray[np.float64]:
         """Return the vector of a person who played ``items`` with ``weights``, shape (dim,).
 
-        Hu et al. 2008, equation 4, with α on every item and 1 more (times the weight) on played ones.
+        Hu et al. 2008, equation 4, with α on every item and 1 more (times the weight) on played ones. Zeros where that
+        has no solution: factors of a server that lies, and who answers then must not depend on what they played.
         """
         rows = shared["factors"][items].astype(np.float64)
         weighted = rows * weights[:, None]
         alpha = self.unseen / len(shared["factors"])
         system = alpha * shared["gram"].astype(np.float64) + weighted.T @ rows
         system[np.diag_indices_from(system)] += self.ridge * (weights.sum() + self.unseen)
-        return np.asarray(np.linalg.solve(system, weighted.sum(axis=0)), np.float64)
+        try:
+            return np.asarray(np.linalg.solve(system, weighted.sum(axis=0)), np.float64)
+        except np.linalg.LinAlgError:
+            return np.zeros(len(system))
 
     def clipped(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shorten vectors (..., dim) to the clip norm."""

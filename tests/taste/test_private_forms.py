@@ -200,3 +200,21 @@ def test_a_larger_population_gets_a_larger_head_and_shares_less_with_votes():
     assert create("ease", {"noise": 4.0}).suited(1_000, 4_000).count_share > large.count_share
     assert create("ease", {"noise": 1e6, "head": 7}).suited(10, 5).head == 5
     assert create("ease").suited(1_000, 4_000) == create("ease")
+
+
+@pytest.mark.parametrize("items", [[], [3], [0, 3, 7], range(ITEMS)])
+def test_who_answers_a_lying_server_does_not_depend_on_what_they_played(items):
+    """Factors in one direction and hardly a ridge: equations that have no solution, for some histories."""
+    model = create("ials", {"rounds": 2, "noise": 0.7, "ridge": 1e-6, "unseen": 1e-3})
+    start = model.init(CATALOGUE, seed=1)
+    for rows in (slice(None), [3], [0, 7]):
+        factors = np.zeros(start["factors"].shape, np.float32)
+        factors[rows] = 1e6
+        gram = factors.astype(np.float64).T @ factors
+        arrays = {"factors": factors, "gram": gram.astype(np.float32), "listeners": start["listeners"]}
+        shared = Shared(model.name, CATALOGUE.version, 1, arrays)
+        model.check(shared, CATALOGUE)
+        layout = model.layout(CATALOGUE, 2)
+        update = contribution(model, shared, played(items))
+        update.check(layout)
+        assert update_norm(update, layout) <= layout.length * (1 + 1e-12)
