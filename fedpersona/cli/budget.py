@@ -52,7 +52,7 @@ def show(config: Config = None, as_json: Json = False) -> None:
         if balance is None or privacy is None:
             _none(kept, as_json)
             return
-        from fedpersona.aggregation.budget_words import budget_facts
+        from fedpersona.aggregation.budget_words import budget_facts, rounded_up
 
         facts = budget_facts(balance, privacy) | {"file": str(kept.config.budget)}
         entries = [_row(entry.number, entry.at, entry.said) for entry in balance.entries]
@@ -62,15 +62,15 @@ def show(config: Config = None, as_json: Json = False) -> None:
     as_pairs(
         [
             ("Limit", f"epsilon {facts['limit']:g} at delta {facts['delta']:g}, over the life of the federation"),
-            ("Spent", f"epsilon {facts['spent']:g}, for {facts['releases']:,} sums"),
+            ("Spent", f"epsilon {facts['spent']:g}, for {_counted(facts['releases'], 'sum', 'sums')}"),
             ("Left", facts["left_in_words"]),
             ("Noise", facts["noise_in_words"]),
             ("In words", facts["spent_in_words"] if facts["releases"] else facts["in_words"]),
-            ("Account", f"{facts['file']}: {len(entries):,} entries, all signed and in order"),
+            ("Account", f"{facts['file']}: {_counted(len(entries), 'entry', 'entries')}, all signed and in order"),
         ]
     )
     as_table(
-        ("Entry", "Written", "", "Training", "Round", "Noise/clip", "Epsilon"),
+        ("Entry", "Written", "", "Training", "Round", "Noise/clip", "Epsilon so far"),
         (
             (
                 one["number"],
@@ -79,12 +79,16 @@ def show(config: Config = None, as_json: Json = False) -> None:
                 one.get("training", ""),
                 one.get("round", ""),
                 f"{one['multiplier']:.4g}" if "multiplier" in one else "",
-                f"{one['epsilon']:.4g}" if "epsilon" in one else f"of {one['limit']:g}",
+                f"{rounded_up(one['epsilon']):g}" if "epsilon" in one else f"of {one['limit']:g}",
             )
             for one in entries
         ),
         "",
     )
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
 
 
 def _row(number: int, at: int, said: Any) -> dict[str, Any]:

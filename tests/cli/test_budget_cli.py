@@ -61,7 +61,10 @@ def test_show_tells_what_was_spent_on_what(made):
     assert 0.72 < found["spent"] < 0.73
     told = well("server", "budget", "show", "--config", str(made))
     assert "epsilon 8 at delta 1e-05" in told
-    assert "2 entries, all signed and in order" in " ".join(told.split())
+    words = " ".join(told.split())
+    assert "2 entries, all signed and in order" in words
+    assert f"Spent epsilon {found['spent']:g}, for 1 sum " in words
+    assert words.endswith(f" {found['spent']:g}")  # in the table as above it: neither is rounded down
     status = json.loads(well("server", "status", "--json", "--config", str(made)))
     assert status["budget"] == {"spent": found["spent"], "limit": 8.0, "delta": 1e-5}
     assert f"epsilon {found['spent']:g} of 8 spent" in well("server", "status", "--config", str(made))
