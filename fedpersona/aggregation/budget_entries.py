@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fedpersona.errors import ConfigError
+from fedpersona.privacy.protection import LARGEST_EPSILON
 
 __all__ = ["FIRST", "Changed", "Entry", "Opened", "Said", "Spent", "read_entry", "share_of", "signed_entry"]
 
@@ -211,8 +212,8 @@ def _canonical(fields_: Mapping[str, object]) -> bytes:
 
 
 def _check_limit(limit: float) -> None:
-    if not 0.0 < limit < math.inf:
-        raise ConfigError(f"a limit is an epsilon above 0, and finite, not {limit!r}")
+    if not 0.0 < limit <= LARGEST_EPSILON:
+        raise ConfigError(f"a limit is an epsilon above 0, and {LARGEST_EPSILON:g} at most, not {limit!r}")
 
 
 def _check_whole(name: str, value: int, least: int) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import ConfigError
 from fedpersona.privacy.gaussian import gaussian_epsilon, gaussian_mu
-from fedpersona.privacy.protection import Protection, clip_for
+from fedpersona.privacy.protection import LARGEST_EPSILON, Protection, clip_for
 from fedpersona.taste.counters import round_layout
 from fedpersona.taste.model import TasteModel
 from fedpersona.wire.plan import Plan
@@ -19,6 +19,7 @@ __all__ = ["clips", "costliest", "epsilon_of", "protected", "with_noise"]
 
 _TRIES = 16  # a layout that depends on how much noise there is settles at once, or not at all
 _MORE = 1e-6  # of the noise, doubled until every count is content
+_FAR = 10.0
 _LARGEST = 1e9  # what the setting ``noise`` of a model can be
 
 
@@ -55,6 +56,10 @@ def protected(
     """
     if not epsilon > 0:
         raise ConfigError(f"epsilon must be above 0, not {epsilon!r}: nothing can be learned for nothing")
+    if epsilon > LARGEST_EPSILON:
+        raise ConfigError(
+            f"an epsilon of {epsilon:g} promises nothing: give {LARGEST_EPSILON:g} at most, or train without noise"
+        )
     mu = gaussian_mu(epsilon, delta)
     if mu <= 0:
         raise ConfigError(f"an epsilon of {epsilon:g} at a delta of {delta:g} asks for more noise than there can be")
@@ -75,14 +80,18 @@ def protected(
 def epsilon_of(mu: float, delta: float) -> float:
     """Return what Gaussian releases cost that are worth μ together: the larger of two counts of it.
 
-    One is the analytic Gaussian, the other by privacy loss distributions: they share no arithmetic.
+    One is the analytic Gaussian, the other by privacy loss distributions: they share no arithmetic. The second takes
+    memory as μ grows; far above all that is ever promised the first is enough.
     """
     from fedpersona.privacy.accounting import GaussianRelease
     from fedpersona.privacy.accounting.accounts import pld_epsilon
 
     if mu == 0.0:
         return 0.0
-    return max(gaussian_epsilon(mu, delta), pld_epsilon([GaussianRelease(1.0 / mu)], delta))
+    exact = gaussian_epsilon(mu, delta)
+    if exact > _FAR * LARGEST_EPSILON:
+        return exact
+    return max(exact, pld_epsilon([GaussianRelease(1.0 / mu)], delta))
 
 
 def _suited(model: TasteModel, people: int | None, catalogue: Catalogue) -> TasteModel:

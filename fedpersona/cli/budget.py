@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,8 +156,6 @@ def _agreed(words: str, yes: bool) -> None:
 
 def _set(kept: Kept, epsilon: float, reason: str) -> tuple[float, float]:
     """Write the new limit; return the one before and the new one."""
-    if not math.isfinite(epsilon):
-        raise ConfigError("a limit is a finite number")
     with _held(kept) as held:
         before = held.balance.limit
         held.set_limit(epsilon, reason)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedpersona.cli.opening import Json, note, say
-from fedpersona.errors import DataError, DataNotFound
+from fedpersona.errors import ConfigError, DataError, DataNotFound
 
 if TYPE_CHECKING:
     from fedpersona.aggregation.config import ServerConfig
@@ -109,12 +109,16 @@ def init(
         float | None,
         typer.Option("--epsilon", help="Keep a privacy budget: what the federation may cost a person over its life."),
     ] = None,
-    delta: Annotated[float, typer.Option("--delta", help="The delta that belongs to it.")] = 1e-6,
+    delta: Annotated[
+        float | None, typer.Option("--delta", help="The delta that belongs to it; 1e-6 by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a new server: configuration, local authority, certificates, signing key and catalogue."""
     from fedpersona.aggregation.setup import NewServer, initialise
 
+    if delta is not None and epsilon is None:
+        raise ConfigError("--delta goes with --epsilon: without it no noise is added, and no budget kept")
     items = _catalogue(catalogue)
     said = NewServer(
         name=name,
@@ -125,7 +129,7 @@ def init(
         superlink_port=superlink_port,
         ops=ops,
         epsilon=epsilon,
-        delta=delta,
+        delta=NewServer.delta if delta is None else delta,
     )
     made = initialise(folder, said, items)
     if as_json:

@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 from fedpersona.errors import ConfigError
 
-__all__ = ["Protection", "clip_for"]
+__all__ = ["LARGEST_EPSILON", "Protection", "clip_for"]
+
+LARGEST_EPSILON = 1000.0
+"""Largest ε that is promised: with more, chance hides nothing, and its exact count would only take memory."""
 
 _ROOM = 1e-9
 """Room above the longest honest update, for the last bits of its arithmetic: clipping then never touches one."""

@@ -172,7 +172,7 @@ def test_a_limit_is_changed_with_a_reason_and_what_was_spent_stays(kept):
     assert (balance.limit, balance.epsilon, balance.left) == (0.1, spent, 0.0)
 
 
-@pytest.mark.parametrize("limit", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("limit", [0.0, -1.0, 1001.0, 1e9, 1e308, math.inf, math.nan])
 def test_what_is_no_limit_is_refused(kept, limit):
     with kept.open() as budget, pytest.raises(ConfigError, match="a limit is"):
         budget.set_limit(limit, "because")
@@ -562,3 +562,11 @@ def test_the_first_entry_opens_and_no_other_does(kept):
         kept.read()
     with held_file(kept.folder / "new", KEY.public_key().public_bytes_raw()) as file:
         assert file.entries == []
+
+
+@pytest.mark.parametrize("multiplier", [1e-3, 1e-6, 1e-150])
+def test_hardly_any_noise_is_refused_without_counting_it_to_the_last_bit(kept, multiplier):
+    """By loss distributions it would take all the memory there is."""
+    with kept.open() as budget, pytest.raises(BudgetSpent, match="would bring it to"):
+        budget.spend(plan(1, multiplier=multiplier), 1)
+    assert len(kept.lines) == 1

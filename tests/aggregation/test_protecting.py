@@ -90,7 +90,8 @@ def test_a_model_that_states_no_length_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "delta"), [(0.0, 1e-5), (-1.0, 1e-5), (math.nan, 1e-5), (math.inf, 1e-5), (8.0, 0.0), (8.0, 1.0)]
+    ("epsilon", "delta"),
+    [*((epsilon, 1e-5) for epsilon in (0.0, -1.0, math.nan, math.inf, 1001.0, 1e308)), (8.0, 0.0), (8.0, 1.0)],
 )
 def test_a_promise_out_of_its_range_is_refused(epsilon, delta):
     with pytest.raises(ConfigError, match=r"epsilon|delta"):

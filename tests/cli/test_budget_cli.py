@@ -50,6 +50,9 @@ def test_init_writes_the_budget_that_was_asked_for(made, tmp_path):
     well("serve", "init", str(tmp_path / "other"))
     assert ServerConfig.load(tmp_path / "other" / "server.toml").privacy is None
     assert "'privacy.epsilon'" in refused(ConfigError, "serve", "init", str(tmp_path / "bad"), "--epsilon", "-1")
+    assert "--delta goes with --epsilon" in refused(
+        ConfigError, "serve", "init", str(tmp_path / "bad"), "--delta", "1e-5"
+    )
     assert not (tmp_path / "bad").exists()
 
 
@@ -136,7 +139,8 @@ def test_lowering_warns_of_what_server_toml_asks_for(made):
         ("raise", "8", "would not raise it"),
         ("raise", "4", "'budget lower' lowers it"),
         ("raise", "nan", "would not raise it"),
-        ("raise", "inf", "finite"),
+        ("raise", "inf", "a limit is"),
+        ("raise", "1e308", "1000 at most"),
         ("lower", "9", "would not lower it"),
         ("lower", "0", "a limit is"),
         ("lower", "-1", "a limit is"),
