@@ -184,7 +184,8 @@ def facts(entry: LedgerEntry) -> list[tuple[str, str]]:
         if not entry.cost.noiseless:
             found.append(("This round, at worst", entry.cost.words))
         found.append(("This server so far", entry.of_server.words))
-        found.append(("In all so far", entry.of_life.words))
+        stayed = ", for it stayed on this computer" if entry.server == PRACTICE else ""
+        found.append(("In all so far", entry.of_life.words + stayed))
     if entry.digest:
         found.append(("SHA-256", entry.digest[:16] + "…"))
     return found

@@ -63,6 +63,9 @@ def _privacy(facts: dict[str, Any]) -> list[tuple[str, str]]:
     told = facts["privacy"]
     if told is not None and Spent.read(told["life"]) != Spent():
         found.append(("Privacy loss", f"at worst {Spent.read(told['life']).words}, over this device's life"))
+    limit = facts["policy"]["largest_epsilon"]
+    if limit is not None:
+        found.append(("Your limit", f"ε {limit:g} over this device's life; rounds without noise are refused"))
     return found
 
 

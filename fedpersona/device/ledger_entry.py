@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from fedpersona.device.address import is_nowhere
 from fedpersona.device.chain import Entry
 from fedpersona.device.spending import DELTA, Spent
 from fedpersona.wire.layout import Layout
@@ -138,7 +139,10 @@ class LedgerEntry:
         told = [] if self.cost.noiseless else [f"this round {self.cost.words}"]
         if self.of_server != self.of_life:
             told.append(f"this server {self.of_server.words}")
-        told.append(f"in all {self.of_life.words}")
+        if self.server is not None and is_nowhere(self.server):
+            told.append(f"in all {self.of_life.words} as before, for it stayed on this computer")
+        else:
+            told.append(f"in all {self.of_life.words}")
         return f"; at worst, at δ {DELTA:.6f}: {', '.join(told)}"
 
 

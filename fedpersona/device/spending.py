@@ -62,10 +62,10 @@ class Spent:
 
     @property
     def words(self) -> str:
-        """``ε 1.24``, or that there is no limit."""
+        """``ε 1.24``, or that it is unlimited."""
         if not self.noiseless:
             return f"ε {number_words(self.epsilon)}"
-        return f"no limit ({self.noiseless_words})"
+        return f"unlimited ({self.noiseless_words})"
 
     @property
     def noiseless_words(self) -> str:

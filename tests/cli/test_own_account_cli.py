@@ -40,9 +40,13 @@ def test_the_ledger_ends_with_what_it_came_to_and_what_that_means(shell):
     assert "this round ε 1.07, in all ε 1.07" in told
     assert "In all, at worst: ε 1.07, by this device's own account. Whether or not you take part with" in told
     assert "Privacy loss" in shell("status").stdout
+    assert "Your limit" not in shell("status").stdout
+    shell("policy", "set", "largest_epsilon=9")
+    assert "ε 9 over this device's life" in shell("status").stdout
+    shell("policy", "set", "largest_epsilon=none", "--yes")
     assert json.loads(shell("status", "--json").stdout)["privacy"]["servers"].keys() == {SERVER}
     contribute(shell, offer(masked=False))
-    assert "In all, at worst: no limit (1 round without noise)" in shell("ledger").stdout
+    assert "In all, at worst: unlimited (1 round without noise)" in shell("ledger").stdout
 
 
 def test_where_nothing_left_nothing_is_said_of_it(shell):

@@ -87,7 +87,7 @@ def test_what_became_of_it_is_told_with_it(ledger):
     assert str(ledger.tail()).splitlines() == [
         "2026-09-21 14:13 UTC  sent to https://taste.example: round 1 (subspace), "
         "64 × 4,607 numbers, masked, 1.2 MB, with keys and shares of its masks; length at most 64, "
-        "no differential privacy; at worst, at δ 0.000001: in all no limit (1 round without noise)",
+        "no differential privacy; at worst, at δ 0.000001: in all unlimited (1 round without noise)",
         "2026-09-21 14:13 UTC  destroyed, not sent to https://taste.example: round 2 (subspace), "
         "64 × 4,607 numbers, masked, 1.2 MB; length at most 64, no differential privacy; "
         "share_update for x: you took your yes back",

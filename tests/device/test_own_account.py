@@ -65,15 +65,15 @@ def test_each_entry_has_the_rounds_cost_the_servers_and_all_of_this_devices_life
     assert told["delta"] == DELTA
 
 
-def test_a_round_without_noise_is_said_to_have_no_limit_and_never_given_a_number(account):
+def test_a_round_without_noise_is_said_to_be_unlimited_and_never_given_a_number(account):
     go(account, plain_offer())
     go(account, offer(masked=False, run="without"))
     go(account, plain_offer(run="after"))
     without, after = (entry for entry in account.ledger.tail(5) if entry.run in ("without", "after"))
     assert "no differential privacy" in str(without)
-    assert "in all no limit (1 round without noise)" in str(without)
+    assert "in all unlimited (1 round without noise)" in str(without)
     assert "this round ε" in str(after)
-    assert "in all no limit (1 round without noise)" in str(after)
+    assert "in all unlimited (1 round without noise)" in str(after)
     assert after.account["life"]["epsilon"] is None
     assert account.status()["privacy"]["life"]["epsilon"] is None
 
@@ -160,9 +160,13 @@ def test_what_the_practice_server_got_is_in_its_own_account_and_not_in_the_devic
     go(account, plain_offer(run="practised"), PRACTICE)
     assert account.ledger.spent() == Spent()
     assert account.ledger.spent(PRACTICE).noiseless == 1
+    assert str(last(account)).endswith(
+        "this server unlimited (1 round without noise), in all ε 0.00 as before, for it stayed on this computer"
+    )
     go(account, plain_offer())
     assert last(account).of_life.squared == pytest.approx(1 / 16)
     assert not last(account).of_life.noiseless
+    assert "as before" not in str(last(account))
 
 
 def test_entries_of_a_version_that_kept_no_account_count_as_rounds_without_noise(account):

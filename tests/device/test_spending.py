@@ -31,8 +31,8 @@ def test_a_round_without_noise_has_no_limit_whatever_else_was_answered():
     spent = cost(plan()) + cost(plan(100.0))
     assert (spent.squared, spent.noiseless) == (pytest.approx(1e-4), 1)
     assert math.isinf(spent.epsilon)
-    assert spent.words == "no limit (1 round without noise)"
-    assert (spent + cost(plan())).words == "no limit (2 rounds without noise)"
+    assert spent.words == "unlimited (1 round without noise)"
+    assert (spent + cost(plan())).words == "unlimited (2 rounds without noise)"
     assert "no noise that hides it" in spent.meaning
     assert spent.told()["epsilon"] is None
 

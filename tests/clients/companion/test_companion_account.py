@@ -43,7 +43,7 @@ def test_a_round_without_noise_has_no_number(served, browser):
     contribute(served.device, offer(masked=False))
     text = plain(browser.get("/left").text)
     assert "no differential privacy" in text
-    assert "In all so far no limit (1 round without noise)" in text
+    assert "In all so far unlimited (1 round without noise)" in text
     assert "ε" not in text
 
 
