@@ -196,7 +196,7 @@ class Coordination:
         if training.catalogue != catalogue.version or not same_model(training, self.config):
             return "model or catalogue were changed"
         if not same_promise(training, self.config):
-            return "the section [privacy] was changed"
+            return "the section [privacy] was changed, or whether devices test the model"
         if self._budget is not None and not training.round_number:
             try:
                 self._budget.allow_all(training, create(training.model, training.settings), catalogue)

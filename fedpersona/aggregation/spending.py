@@ -224,7 +224,7 @@ def promised(training: Training, config: ServerConfig) -> Protection | None:
 
 
 def same_promise(training: Training, config: ServerConfig) -> bool:
-    """Tell whether a training was begun by what the section ``privacy`` says now.
+    """Tell whether a training was begun by what the section ``privacy`` says now, and with the same counters.
 
     The epsilon there does not count: it only opens the account.
     """
@@ -248,7 +248,10 @@ def _settings(config: ServerConfig) -> dict[str, Any]:
 
 
 def _asked(config: ServerConfig) -> Mapping[str, Any] | None:
-    return None if config.privacy is None else config.privacy.model_dump(mode="json", exclude={"epsilon"})
+    if config.privacy is None:
+        return None
+    # What devices count has its part in the length of an update, and so in what a round costs.
+    return config.privacy.model_dump(mode="json", exclude={"epsilon"}) | {"metrics": config.rounds.metrics}
 
 
 def _section(config: ServerConfig) -> PrivacyConfig:

@@ -25,6 +25,7 @@ from fedpersona.errors import (
     ServerError,
     ServerRunning,
 )
+from fedpersona.privacy.gaussian import composed, gaussian_epsilon
 from tests.aggregation.budgets import plan
 from tests.aggregation.people import FIRST, PEOPLE, configured, coordinating, grid_of
 
@@ -339,6 +340,19 @@ def test_the_section_begins_a_new_training_and_its_epsilon_alone_does_not(tmp_pa
         assert oldest.outcome == "abandoned"
         assert newest.settings["noise"] < oldest.settings["noise"]
         assert "the section [privacy] was changed" in work.journal.events()[0].words
+
+
+def test_counters_that_are_switched_on_half_way_do_not_make_a_training_dearer_than_it_said(tmp_path, monkeypatch):
+    config, grid = budgeted(tmp_path / "server", training_epsilon=2.0, rounds={"rounds__metrics": False}), grid_of()
+    with failing(monkeypatch, "checkpoint", 3), coordinating(config, grid) as work, pytest.raises(ServerError):
+        work.train(grid)
+    counting = changed(config, rounds=config.rounds.model_copy(update={"metrics": True}))
+    with coordinating(counting, grid) as work:
+        work.train(grid)
+        newest, oldest = work.trainings.all()
+        assert (newest.outcome, oldest.outcome) == ("finished", "abandoned")
+    paid = [one.multiplier for one in spends(config) if one.training == newest.id]
+    assert gaussian_epsilon(composed(paid), DELTA) <= 2.0
 
 
 def test_sums_that_were_released_before_are_counted_as_not_covered(tmp_path):
