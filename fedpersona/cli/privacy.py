@@ -142,10 +142,11 @@ def _print(found: PrivacyPlan) -> None:
     console.print(_expected(found))
     console.print(f"\n{_good(found)}", markup=False, highlight=False)
     seeds = min(e.seeds for e in found.expected)
+    floor = "lists drawn by lot" if promise.model == "popularity" else "popularity"
     console.print(
         f"Simulated on up to {SIMULATED_PEOPLE:,} invented people and {min(promise.items, SIMULATED_ITEMS):,} items, "
         f"mean of {seeds} seed{'' if seeds == 1 else 's'}; in larger populations each stands for many. “Kept” is how "
-        f"much of the way from the floor to the model without noise is left; good is {GOOD:.0%} of it.",
+        f"much of the way from the floor ({floor}) to the model without noise is left; good is {GOOD:.0%} of it.",
         style="dim",
         highlight=False,
     )
@@ -194,9 +195,9 @@ def _expected(found: PrivacyPlan) -> Table:
     for heading in (*headings, "No noise", "Kept"):
         table.add_column(heading, justify="right", no_wrap=True)
     for e in found.expected:
-        kept = "–" if e.kept is None else f"{e.kept:.0%}"
+        kept = "–" if e.kept is None else _share(e.kept)
         if e.kept_between is not None and e.seeds > 1:
-            kept += " ({:.0%} to {:.0%})".format(*e.kept_between)
+            kept += " ({} to {})".format(*map(_share, e.kept_between))
         figures: list[Any] = [e.floor, *([e.noisy_popularity] if personal else []), e.ndcg, e.ceiling]
         table.add_row(
             f"{e.users:,}",
@@ -205,6 +206,11 @@ def _expected(found: PrivacyPlan) -> Table:
             style="bold" if e.users == found.promise.users else "",
         )
     return table
+
+
+def _share(kept: float) -> str:
+    """Return a percentage; what is all but nothing has no sign."""
+    return f"{round(kept, 2) + 0.0:.0%}"
 
 
 def _good(found: PrivacyPlan) -> str:

@@ -91,7 +91,7 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
     measurement = Measurement(split, people_sample(split, config.evaluate_people, config.seed), config.seed)
     model, protection = exact, None
     if config.epsilon is not None:
-        note_delta(config, cohort_of(config, len(split.train)), narrator)
+        note_delta(config.delta, cohort_of(config, len(split.train)), narrator)
         model, protection = protected_model(config, exact, split, config.epsilon)
     with clock.measure("training"):
         training = train(model, split.train, config, narrator, protection)

@@ -16,6 +16,7 @@ from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.wording import sentence
 from fedpersona.simulation.expectation import GOOD, Expected, Promise, expect, good_from
 from fedpersona.simulation.narration import Narrator
+from fedpersona.simulation.private_run import note_delta
 from fedpersona.simulation.training import least_devices
 from fedpersona.taste import TasteModel
 from fedpersona.taste.counters import round_layout
@@ -84,6 +85,7 @@ def plan_privacy(promise: Promise, narrator: Narrator) -> PrivacyPlan:
 
 def _plan(promise: Promise, narrator: Narrator) -> PrivacyPlan:
     narrator.stage("working out the noise")
+    note_delta(promise.delta, promise.users, narrator)
     model, protection = promise.kept(promise.exact, promise.catalogue, promise.users)
     min_count = least_devices(promise.users, protection)
     coordinator = Coordinator(

@@ -35,14 +35,14 @@ class PrivateRun:
     """Popularity under the run's own promise; empty where that is the model."""
 
 
-def note_delta(config: RunConfig, people: int, narrator: Narrator) -> None:
+def note_delta(delta: float | None, people: int, narrator: Narrator) -> None:
     """Warn of a δ that could be the chance of giving a person away altogether.
 
     A mechanism that publishes one person of n, drawn by lot, has δ = 1/n and an ε of 0: from there on a δ says little.
     """
-    if config.delta is not None and config.delta * people >= 1:
+    if delta is not None and delta * people >= 1:
         narrator.note(
-            f"a delta of {config.delta:g} is not below one in {people:,} devices: it could be spent on showing one of "
+            f"a delta of {delta:g} is not below one in {people:,} devices: it could be spent on showing one of "
             "them whole. Choose a smaller --delta"
         )
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from fedpersona import cli
+from fedpersona.cli.privacy import _share
 from fedpersona.simulation import expectation
 
 TINY = ("--people", "150", "--items", "120", "--model", "popularity", "--no-ceiling")
@@ -87,6 +88,11 @@ def test_a_recorded_private_run_is_made_again_with_new_noise(command):
         told.append(json.loads(words))
     assert told[0]["privacy"]["noise_multipliers"] == told[1]["privacy"]["noise_multipliers"]
     assert told[0]["model_hash"] != told[1]["model_hash"]
+
+
+@pytest.mark.parametrize(("kept", "words"), [(-0.001, "0%"), (-0.6, "-60%"), (0.896, "90%"), (1.02, "102%")])
+def test_a_share_that_is_all_but_nothing_has_no_sign(kept, words):
+    assert _share(kept) == words
 
 
 @pytest.mark.usefixtures("small")

@@ -70,3 +70,13 @@ def test_distributed_noise_says_whose_shares_make_it_whole():
 def test_what_cannot_be_promised_is_refused_before_anything_is_simulated(changes, error):
     with pytest.raises(error):
         plan(**changes)
+
+
+def test_a_delta_that_could_be_the_chance_of_giving_one_person_away_is_noted(monkeypatch):
+    noted: list[str] = []
+    monkeypatch.setattr(Silence, "note", lambda _self, text: noted.append(text))
+    plan(model="popularity", delta=1e-3)
+    assert noted == []
+    plan(model="popularity", delta=0.1)
+    assert len(noted) == 1
+    assert "a delta of 0.1 is not below one in 60 devices" in noted[0]

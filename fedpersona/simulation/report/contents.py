@@ -28,7 +28,7 @@ def contents(record: RunRecord, shared: Shared, catalogue: Catalogue) -> Content
         _results(record),
         _promise(record),
         _accuracy(record),
-        _map(draw_taste_map(shared, catalogue), record),
+        _map(draw_taste_map(shared, catalogue, counts="listener" if record.privacy is None else "vote"), record),
         _lists(record),
         _listeners(record),
         _choice(record),
@@ -111,7 +111,11 @@ def _map(drawn: TasteMap | None, record: RunRecord) -> Section:
     title = "The taste map"
     if drawn is None:
         return Section(title, (Paragraph(f"{record.federated.name} has no space of items to draw a map of."),))
-    coloured = "the tag that says most about each" if drawn.by_tag else "how many people played each"
+    coloured = "how many people played each"
+    if drawn.by_tag:
+        coloured = "the tag that says most about each"
+    elif record.privacy is not None:
+        coloured = "the votes for each (one person's are shared out among all they play, and noise is added)"
     return Section(
         title,
         (

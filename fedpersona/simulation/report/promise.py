@@ -10,11 +10,15 @@ __all__ = ["in_short", "promise_at_a_glance", "what_is_promised"]
 
 
 def in_short(privacy: Privacy) -> str:
-    """Return the promise as the command line tells it: what it is, how it was counted, what it means."""
-    return (
+    """Return the promise as the command line tells it: what it is, how it was counted, what it means, what it takes."""
+    text = (
         f"Private: ε = {privacy.epsilon:g} at δ = {privacy.delta:g} for each person, in all rounds together "
         f"({privacy.epsilon_pld:.3f} by PLD, {privacy.epsilon_rdp:.3f} by RDP). {privacy.sentence}"
     )
+    if len(privacy.curve) < 2:
+        return text
+    points = ", ".join(f"{point.ndcg:.3f} at ε = {point.epsilon:g}" for point in privacy.curve)
+    return f"{text}\nNDCG@10 against ε, each a training of its own: {points}."
 
 
 def promise_at_a_glance(privacy: Privacy | None) -> tuple[tuple[str, str, str], ...]:
@@ -110,6 +114,6 @@ def _how_much(privacy: Privacy) -> str:
 
 def _not_covered(privacy: Privacy) -> str:
     return (
-        f"Not covered are {privacy.not_covered}; who takes part in a round and how many they are, which is public; and what a device "
-        "shows its own owner. Other trainings on the same people add to what is promised here."
+        f"Not covered are {privacy.not_covered}; who takes part in a round and how many they are, which is public; "
+        "and what a device shows its own owner. Other trainings on the same people add to what is promised here."
     )

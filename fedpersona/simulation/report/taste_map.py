@@ -38,7 +38,7 @@ class TasteMap:
     items: int
     """Points on it."""
     by_tag: bool
-    """Coloured by tag; by number of listeners where the catalogue has no tags."""
+    """Coloured by tag; by number of listeners, or votes, where the catalogue has no tags."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,12 @@ class _Group:
     """Of a point, in square points."""
 
 
-def draw_taste_map(shared: Shared, catalogue: Catalogue) -> TasteMap | None:
-    """Draw the most played items; None for a model that has no space, or fewer than four items in it."""
+def draw_taste_map(shared: Shared, catalogue: Catalogue, *, counts: str = "listener") -> TasteMap | None:
+    """Draw the most played items; None for a model that has no space, or fewer than four items in it.
+
+    ``counts`` is what ``listeners`` of the model counts: under noise people share one vote out, and no listener is
+    counted.
+    """
     with threadpool_limits(1):  # quicker for matrices this small, and no sum depends on the number of cores
         rows, directions = item_directions(shared, _MOST_POINTS)
         if len(rows) < 4:
@@ -60,7 +64,7 @@ def draw_taste_map(shared: Shared, catalogue: Catalogue) -> TasteMap | None:
         places = two_dimensions(directions)
     tags = [plain(catalogue.tags[row][0], 24) if catalogue.tags[row] else "" for row in rows]
     by_tag = any(tags)
-    groups = _tag_groups(tags) if by_tag else _listener_groups(shared["listeners"][rows])
+    groups = _tag_groups(tags) if by_tag else _listener_groups(shared["listeners"][rows], counts)
     titles = [plain(catalogue.label(int(row))) for row in rows]
     tooltips = {}
     with new_figure(_WIDTH, _HEIGHT) as figure:
@@ -94,7 +98,7 @@ def draw_taste_map(shared: Shared, catalogue: Catalogue) -> TasteMap | None:
             fontsize=9,
         )
         alt = f"Map of the {len(rows):,} most played items of the shared space, coloured by " + (
-            "tag" if by_tag else "number of listeners"
+            "tag" if by_tag else f"number of {counts}s"
         )
         return TasteMap(drawing(figure, "taste-map", alt, tooltips), len(rows), by_tag)
 
@@ -112,14 +116,14 @@ def _tag_groups(tags: Sequence[str]) -> list[_Group]:
     return [*groups, *([_Group("other tags", "other", others, area=7.0)] if len(others) else [])]
 
 
-def _listener_groups(listeners: NDArray[np.float32]) -> list[_Group]:
-    """Fifths of the items by number of listeners, the least played first; rows come most played first."""
+def _listener_groups(listeners: NDArray[np.float32], counts: str) -> list[_Group]:
+    """Fifths of the items by number of listeners or votes, the least played first; rows come most played first."""
     groups = []
     fifths = np.array_split(np.arange(len(listeners))[::-1], len(SCALE))
     for number, (fifth, role) in enumerate(zip(fifths, SCALE, strict=True)):
         if len(fifth):
             low, high = (round(float(listeners[fifth].min())), round(float(listeners[fifth].max())))
-            label = counted(low, "listener") if low == high else f"{low:,} to {high:,} listeners"
+            label = counted(low, counts) if low == high else f"{low:,} to {high:,} {counts}s"
             groups.append(_Group(label, role, fifth.astype(np.int64), area=5.0 * 1.4**number))
     return groups
 

@@ -145,4 +145,7 @@ def test_what_the_noise_costs_is_told_against_the_same_model_without(make_privat
 def test_the_promise_in_short_says_what_it_is_and_means(make_privacy):
     words = in_short(make_privacy())
     assert words.startswith("Private: ε = 8 at δ = 1e-05 for each person, in all rounds together (8.000 by PLD")
-    assert words.endswith("Whether or not you take part can be guessed from it.")
+    assert "Whether or not you take part can be guessed from it." in words
+    assert re.search(r"NDCG@10 against ε, each a training of its own: 0\.\d{3} at ε = 1, .* at ε = 8\.$", words)
+    alone = make_privacy().model_copy(update={"curve": make_privacy().curve[-1:]})
+    assert in_short(alone).endswith("Whether or not you take part can be guessed from it.")

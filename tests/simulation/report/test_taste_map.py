@@ -39,6 +39,9 @@ def test_without_tags_points_are_coloured_by_listeners(make_space, make_catalogu
     assert not drawn.by_tag
     assert "97 to 120 listeners" in drawn.drawing.svg
     assert "1 to 24 listeners" in drawn.drawing.svg
+    drawn = draw_taste_map(make_space(), make_catalogue(tags=False), counts="vote")
+    assert "97 to 120 votes" in drawn.drawing.svg
+    assert drawn.drawing.alt.endswith("number of votes")
 
 
 def test_titles_of_any_kind_give_well_formed_drawings(make_space, make_catalogue):
