@@ -242,10 +242,16 @@ def _check_noise(plan: Plan, model: TasteModel, layout: Layout) -> None:
     """Check that the noise of a plan is that which the model is made for, by this device's own copy of the model.
 
     Raises:
-        PlanRefused: the model is in the form for sums without noise, or for another amount of it.
+        PlanRefused: the model is in the form for sums without noise, or for another amount of it, or shares of noise
+            would stand alone.
     """
     if not plan.noise:
         return
+    if plan.noise == "distributed" and not plan.masked:
+        raise PlanRefused(
+            "the plan leaves the noise to the devices and asks for updates without masks: one device's share hides "
+            "little, and the server could read each by itself"
+        )
     if not model.noise or layout.length is None:
         raise PlanRefused(
             f"the plan promises noise, but asks for '{model.name}' in the form for sums without it, in which nothing "

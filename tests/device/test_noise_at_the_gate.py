@@ -188,8 +188,11 @@ def test_under_distributed_noise_this_device_puts_its_share_in_before_the_mask(a
 def test_two_rounds_get_different_noise(answering):
     words = []
     for run in ("first", "second"):
-        asked, first = noisy(noise="distributed", masked=False, run=run)
-        words.append(sent(answering, asked, first, Plays(np.arange(2), np.ones(2)))["listeners"])
+        asked, first = noisy(noise="distributed", run=run)
+        link = Scripted()
+        go(answering, link, Offer(asked.encode(), first), Plays(np.arange(2), np.ones(2)))
+        opened = FixedPoint.for_plan(asked, link.round.layout).decode_words(link.round.opened())
+        words.append(opened["listeners"])
     assert np.count_nonzero(words[0] == words[1]) < 10
 
 
@@ -225,6 +228,11 @@ def test_noise_on_a_model_in_the_form_without_it_is_refused(answering):
     refused(answering, offer(**promised), "'subspace' in the form for sums without it")
     asked, first = noisy(settings=tuple(sorted(Popularity().model_dump().items())))
     refused(answering, Offer(asked.encode(), first), "'popularity' in the form for sums without it")
+
+
+def test_a_share_of_noise_does_not_leave_without_a_mask(answering):
+    """The account takes a round for what the whole noise is worth; a share that the server reads alone is not that."""
+    refused(answering, noisy_offer(noise="distributed", masked=False), "one device's share hides little")
 
 
 def test_a_model_that_states_no_length_gets_no_noise_promised(answering, monkeypatch):
