@@ -16,7 +16,7 @@ from fedpersona.aggregation.certificates import operator_public
 from fedpersona.aggregation.config import PrivacyConfig, ServerConfig
 from fedpersona.aggregation.database import Database
 from fedpersona.aggregation.pages import counted, day
-from fedpersona.errors import DataError, ServerError
+from fedpersona.errors import DataError, OutputError, ServerError
 from fedpersona.privacy.gaussian import gaussian_mu
 from fedpersona.privacy.wording import sentence
 
@@ -68,7 +68,7 @@ def public_facts(config: ServerConfig, database: Database) -> dict[str, Any] | N
         return None
     try:
         balance = seen_balance(config, database)
-    except (ServerError, DataError):
+    except (ServerError, DataError, OutputError):
         return {
             "state": "damaged",
             "noise": config.privacy.noise,
@@ -149,8 +149,8 @@ def _spent_in_words(balance: Balance, spent: float, seen: str) -> str:
         return f"Nothing was released yet since the account was opened.{earlier}"
     told = sentence(balance.epsilon, balance.delta, math.sqrt(balance.square), seen=seen)
     return (
-        f"{counted(balance.releases, 'sum')} so far, which cost whoever was in as many as possible an epsilon of "
-        f"{spent:g}. {told}{earlier}"
+        f"{counted(balance.releases, 'sum')} so far, which cost a person an epsilon of {spent:g} at most. "
+        f"{told}{earlier}"
     )
 
 

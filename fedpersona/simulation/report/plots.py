@@ -27,7 +27,7 @@ def draw_accuracy(record: RunRecord) -> Drawing:
     points = [(r.round_number, r.test_ndcg) for r in record.rounds if r.test_ndcg is not None]
     federated = record.federated
     with new_figure(8.6, 3.9) as figure:
-        axes = figure.add_axes((0.05, 0.14, 0.725, 0.82))
+        axes = figure.add_axes((0.05, 0.14, 0.68, 0.82))
         names: list[tuple[float, str, str]] = []
         for result in record.results:
             if result.role == "federated":

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fedpersona.simulation.report import write_report
+from fedpersona.simulation.report import plots, privacy_plot, write_report
 from fedpersona.simulation.report.privacy_plot import draw_privacy
 from fedpersona.simulation.report.promise import in_short
 from fedpersona.simulation.report.wording import comparison, headline
@@ -49,6 +49,20 @@ def test_who_adds_the_noise_is_said_plainly(told, make_private_record, make_priv
     text = section(told(make_private_record(make_privacy(noise="distributed", shares=270))))
     assert "every device its share" in text
     assert "270 devices make the noise whole" in text
+
+
+def test_no_name_of_a_line_leaves_the_picture(make_private_record, monkeypatch):
+    record, right = make_private_record(), []
+
+    def look(figure, *_):
+        names = figure.axes[0].texts
+        right.extend(name.get_window_extent().x1 / figure.bbox.width for name in names)
+
+    for module, draw in ((plots, plots.draw_accuracy), (privacy_plot, lambda r: draw_privacy(r, r.privacy))):
+        monkeypatch.setattr(module, "drawing", look)
+        draw(record)
+    assert len(right) >= 8
+    assert max(right) <= 1.0
 
 
 def test_accuracy_is_drawn_against_epsilon_between_floor_and_ceiling(told, make_private_record, tmp_path):
