@@ -20,7 +20,7 @@ __all__ = ["clips", "costliest", "epsilon_of", "protected", "with_noise"]
 _TRIES = 16  # a layout that depends on how much noise there is settles at once, or not at all
 _MORE = 1e-6  # of the noise, doubled until every count is content
 _FAR = 10.0
-_LARGEST = 1e9  # what the setting ``noise`` of a model can be
+_LARGEST = 1e6  # of the noise: with more, devices would take what is learned for no honest model
 
 
 def protected(

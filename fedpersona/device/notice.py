@@ -90,11 +90,11 @@ Noise from the devices: each adds its share before its list is masked, and so do
 the whole noise is in the sum if at least as many honest devices are in it as the round says it takes.
 
 What it comes to: a number, ε (epsilon), says how much of you can show in all that is released. At ε 1 somebody who
-knows all else about everyone, and guesses whether you took part, is right at most 55 times in 100; at ε 8 at most 78
-times; a coin is right 50 times. Your device works it out for itself, at worst, from the noise that the rounds promised:
-for each round, for this server, and over its life with all servers. The ledger says it for each round, and whether the
-list was masked. You can set a limit in your floors: then rounds without noise are refused, and so are rounds that would
-pass it. At first there is no limit.
+knows all else about everyone, and guesses whether your history was in it, is right at most 55 times in 100; at ε 8 at
+most 78 times; a coin is right 50 times. Your device works it out for itself, at worst, from the noise that the rounds
+promised: for each round, for this server, and over its life with all servers. The ledger says it for each round, and
+whether the list was masked. You can set a limit in your floors: then rounds without noise are refused, and so are
+rounds that would pass it. At first there is no limit.
 
 How long: until the yes runs out (after a year, unless you chose another time) or you take it back. What was added to
 a sum cannot be taken out again. This device cannot check how long a server keeps what it received.

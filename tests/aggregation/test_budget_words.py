@@ -96,7 +96,8 @@ def test_the_words_are_those_of_the_promise_and_no_better(kept):
     assert sentence(balance.epsilon, 1e-5, math.sqrt(balance.square)) in found["spent_in_words"]
 
 
-def test_an_account_that_is_damaged_or_not_open_yet_is_told_of_as_such_and_the_page_is_there(kept):
+@pytest.mark.parametrize("instead", [None, "folder"])
+def test_an_account_that_is_damaged_or_not_open_yet_is_told_of_as_such_and_the_page_is_there(kept, instead):
     config = server(kept)
     with Database(config.database) as database:
         page, facts = page_and_facts(config, database)
@@ -104,13 +105,15 @@ def test_an_account_that_is_damaged_or_not_open_yet_is_told_of_as_such_and_the_p
         assert "is opened when the server first starts" in page
         kept.spend(1)
         kept.file.unlink()
+        if instead:
+            kept.file.mkdir()
         page, facts = page_and_facts(config, database)
         assert facts["rules"]["differential_privacy"]["state"] == "damaged"
         assert "cannot be read as it was written" in page
         assert str(kept.file) not in page
         (finding,) = [one for one in look(config, database) if one.name == "budget"]
         assert not finding.well
-        assert "is missing" in finding.words
+        assert ("cannot be read" if instead else "is missing") in finding.words
         told = {
             (sample.name, *sample.labels.values()): sample.value
             for family in journal_metrics(database, config).collect()

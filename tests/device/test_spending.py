@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedpersona.device.notice import notice
 from fedpersona.device.spending import DELTA, Spent, cost, number_words
-from fedpersona.privacy.gaussian import gaussian_delta
+from fedpersona.privacy.gaussian import gaussian_delta, gaussian_mu
+from fedpersona.privacy.wording import best_guess
 from fedpersona.wire.plan import Plan
 
 
@@ -101,3 +104,12 @@ print([name for name in sys.modules if name.startswith(("dp_accounting", "scipy"
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_notice_tells_what_an_epsilon_is_worth_by_the_devices_own_count():
+    words = " ".join(notice("share_update").text.split())
+    form = r"whether your history was in it, is right at most (\d+) times in 100; at ε 8 at most (\d+) times"
+    told = re.search(form, words)
+    assert told is not None
+    most = [math.ceil(100 * best_guess(epsilon, DELTA, gaussian_mu(epsilon, DELTA))) for epsilon in (1.0, 8.0)]
+    assert [int(figure) for figure in told.groups()] == most

@@ -18,7 +18,7 @@ from fedpersona.aggregation.budget_words import seen_balance
 from fedpersona.aggregation.config import ServerConfig
 from fedpersona.aggregation.database import Database, devices, releases
 from fedpersona.aggregation.journal import RESTS, Counter, Journal
-from fedpersona.errors import BudgetDamaged
+from fedpersona.errors import FedpersonaError
 
 __all__ = ["METRICS", "JournalCollector", "MetricForm", "journal_metrics"]
 
@@ -115,7 +115,7 @@ class JournalCollector(Collector):
         """Return what is spent, the limit, and how many sums were paid for."""
         try:
             balance = None if self._config.privacy is None else seen_balance(self._config, self._database)
-        except BudgetDamaged:
+        except FedpersonaError:  # damaged, or not to be read
             return math.nan, math.nan, math.nan
         return (0.0, 0.0, 0.0) if balance is None else (balance.epsilon, balance.limit, balance.releases)
 
