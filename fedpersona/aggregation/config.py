@@ -248,7 +248,7 @@ class PrivacyConfig(_Section):
     delta: Annotated[float, Field(gt=0, lt=1)]
     """The δ that belongs to it; it cannot change once the account is open."""
     training_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """What one training may cost; by default all that is left."""
+    """What one training costs if no sum is lost and paid for again; by default all that is left."""
     noise: Literal["central", "distributed"] = "central"
     """Who adds the noise: the server to the sum, or every device its share before it is masked."""
     separation: Annotated[int, Field(ge=1, le=1_000_000)] = 1

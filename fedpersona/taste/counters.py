@@ -108,8 +108,12 @@ def without_counters(total: Update, plan: Plan, count: int) -> Update:
 
 
 def metrics_of(total: Update) -> Mapping[str, float]:
-    """Return what the counters of a sum say: ``tested``, and ``hit_rate`` where anybody was."""
+    """Return what the counters of a sum say: ``tested``, and ``hit_rate`` where anybody was.
+
+    Noise can bring either below none, and hits above all; what is said of them is neither.
+    """
     if TESTED not in total.arrays:
         return {}
-    tested = float(total[TESTED][0])
-    return {"tested": tested} | ({"hit_rate": float(total[HITS][0]) / tested} if tested > 0 else {})
+    tested = max(0.0, float(total[TESTED][0]))
+    hits = min(tested, max(0.0, float(total[HITS][0])))
+    return {"tested": tested} | ({"hit_rate": hits / tested} if tested > 0 else {})

@@ -85,7 +85,10 @@ class Plan:
     noise_multiplier: float | None = None
     """Standard deviation of the noise on the sum, over ``clip``; what the round costs a person follows from it."""
     epsilon: float | None = None
-    """What all the training costs whoever takes part in every round, by the server's account; None without noise."""
+    """What all the training costs whoever is in every round once, by the server's account; None without noise.
+
+    A round that is held again, because its sum was lost, comes on top.
+    """
     delta: float | None = None
     """The δ that belongs to it."""
     separation: int = 1

@@ -136,5 +136,18 @@ def test_the_fast_engine_says_that_it_cannot_test():
         coordinated(CohortEngine, metrics=True).run_round()
 
 
+@pytest.mark.parametrize(
+    ("tested", "hits", "told"),
+    [
+        (-3.5, 9.0, {"tested": 0.0}),
+        (2.5, 9.0, {"tested": 2.5, "hit_rate": 1.0}),
+        (40.25, -1.5, {"tested": 40.25, "hit_rate": 0.0}),
+        (40.0, 10.0, {"tested": 40.0, "hit_rate": 0.25}),
+    ],
+)
+def test_noise_makes_no_rate_that_cannot_be(tested, hits, told):
+    assert metrics_of(Update({TESTED: np.array([tested]), HITS: np.array([hits])})) == told
+
+
 def test_nobody_tested_is_no_hit_rate():
     assert metrics_of(Update({TESTED: np.zeros(1), HITS: np.zeros(1)})) == {"tested": 0.0}
