@@ -102,7 +102,7 @@ def init(
         typer.Option(
             "--catalogue",
             help="A sealed catalogue (it is sealed again by the new key), or a file of JSON lines "
-            "[id, title, artist, [tags], [links]]; by default the starter catalogue.",
+            r"[id, title, artist, \[tags], \[links]]; by default the starter catalogue.",
         ),
     ] = None,
     epsilon: Annotated[

@@ -64,6 +64,11 @@ def test_init_tells_what_to_do_next_and_seals_the_starter_catalogue(tmp_path):
     assert items(config).version == starter.catalogue().version
 
 
+def test_the_help_shows_what_a_line_of_a_catalogue_is():
+    words = " ".join(run("serve", "init", "--help").stdout.replace("│", " ").split())
+    assert "[id, title, artist, [tags], [links]]" in words
+
+
 def test_a_second_init_refuses(made):
     before = made.read_bytes()
     assert isinstance(run("serve", "init", str(made.parent)).exception, OutputError)
