@@ -20,6 +20,7 @@ from fedpersona.device.link import Release, provide
 from fedpersona.errors import CohortTooSmall, LayoutMismatch, RoundFailed, WireError
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.mechanism import noisy_words
+from fedpersona.privacy.protection import Protection
 from fedpersona.privacy.secagg import Parameters, ServerRound
 from fedpersona.simulation.local_link import LocalLink, OpenRound
 from fedpersona.simulation.population import Population
@@ -50,6 +51,7 @@ class LocalFederation:
         clip: longest update of a device.
         min_count: fewest devices whose sum may be released; by default all of the crowd.
         masks: how many neighbours devices mask with, and how many of these recover what one shared.
+        protection: what differential privacy its rounds promise; the model's setting ``noise`` has to keep it.
         patience: seconds a round waits for devices to come, and again for those that came to answer.
     """
 
@@ -63,6 +65,7 @@ class LocalFederation:
         clip: float | None = 64.0,
         min_count: int | None = None,
         masks: Parameters | None = None,
+        protection: Protection | None = None,
         patience: float = 5.0,
     ) -> None:
         self.model = model
@@ -72,6 +75,7 @@ class LocalFederation:
         self.clip = clip
         self.min_count = min_count or len(crowd)
         self.masks = masks or Parameters()
+        self.protection = protection
         self.patience = patience
         self.runs = 0
         self.busy = False
@@ -121,6 +125,7 @@ class LocalFederation:
             clip=self.clip,
             masked=True,
             masks=self.masks,
+            protection=self.protection,
             run=f"local {self.runs} {secrets.token_hex(4)}",  # another process's first run is another run
         )
         try:
