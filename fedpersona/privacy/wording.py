@@ -73,4 +73,4 @@ def _times(right: float) -> str:
     for of in (100, 1_000, 10_000):
         if (times := math.ceil(right * of)) < of:
             return f"at most {times:,} times in {of:,}"
-    return "at most nearly every time"
+    return "nearly every time"

@@ -41,7 +41,7 @@ def test_what_mu_says_is_never_weaker_than_what_epsilon_and_delta_say(mu, epsilo
         (8.0, 1.666, "at most 80 times in 100"),
         (8.0, None, "at most 9,997 times in 10,000"),
         (5.0, None, "at most 994 times in 1,000"),
-        (40.0, None, "nearly every time"),
+        (40.0, None, "rightly nearly every time"),
     ],
 )
 def test_the_sentence_says_how_often_a_guess_is_right(epsilon, mu, words):
