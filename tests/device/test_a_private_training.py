@@ -26,7 +26,7 @@ def private_federation(noise: str) -> LocalFederation:
 def test_what_a_whole_training_costs_is_what_the_server_said_by_the_devices_own_account(device, noise):
     device.consent.grant("share_update", server=SERVER)
     device.policy = Policy(largest_epsilon=EPSILON + 0.01)
-    with private_federation(noise).at(SERVER):
+    with private_federation(noise).at(SERVER) as federation:
         device.join(SERVER, wait=20)
         sent = [entry for entry in device.ledger.tail(20) if entry.kind == "sent"]
         assert [entry.noise for entry in sent] == [noise, noise]
@@ -34,7 +34,8 @@ def test_what_a_whole_training_costs_is_what_the_server_said_by_the_devices_own_
         assert sent[0].of_life.epsilon == pytest.approx(gaussian_epsilon(1 / sent[0].noise_multiplier, 1e-6))
         assert len(device.playlist())
 
-        device.join(SERVER, wait=5)  # a second training would pass the owner's limit
+        federation.begin()
+        device.join(SERVER, wait=20)  # a second training would pass the owner's limit
         reasons = [entry.reason for entry in device.ledger.tail(20) if entry.kind == "refused"]
         assert reasons
         assert all("largest_epsilon" in reason for reason in reasons)
