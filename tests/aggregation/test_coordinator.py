@@ -45,7 +45,7 @@ def test_a_round_folds_the_sum_in_and_says_what_it_cost():
             1,
             catalogue=CATALOGUE.version,
             shared_hash=Popularity().init(CATALOGUE, 1).hash(),
-            settings=(("discount", 0.0), ("recency", None), ("rounds", 1)),
+            settings=(("discount", 0.0), ("noise", 0.0), ("recency", None), ("rounds", 1)),
         )
     ]
 

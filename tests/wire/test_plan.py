@@ -10,7 +10,7 @@ from fedpersona.errors import PlanRefused
 from fedpersona.wire.plan import Plan
 
 PLAN = Plan(
-    "subspace", 2, 100, 50, 32, 7, "spring", "ab" * 32, "cd" * 32, (("dim", 64), ("recency", None)), 32.0, None, True
+    "subspace", 2, 100, 50, 32, 7, "spring", "ab" * 32, "cd" * 32, (("dim", 64), ("recency", None)), 32.0, masked=True
 )
 
 
@@ -78,3 +78,29 @@ def test_a_number_without_end_is_no_plan(name):
     found = json.loads(Plan("subspace", 1, 10, 5, 32, 0).encode()) | {name: 10**400}
     with pytest.raises(PlanRefused):
         Plan.decode(json.dumps(found).encode())
+
+
+NOISY = Plan("ease", 1, 100, 50, 32, 7, clip=1.0, noise="central", noise_multiplier=2.0, epsilon=4.0, delta=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"noise": None},
+        {"noise": "nobody"},
+        {"noise": ""},
+        {"clip": None},
+        {"separation": 0},
+        *(
+            {name: value}
+            for name in ("noise_multiplier", "epsilon", "delta")
+            for value in (None, 0, -1.0, "1", 10**400)
+        ),
+        {"delta": 1},
+        {"delta": 2.0},
+    ],
+)
+def test_noise_is_promised_wholly_or_not_at_all(change):
+    assert Plan.decode(NOISY.encode()) == NOISY
+    with pytest.raises(PlanRefused):
+        Plan.decode(json.dumps(json.loads(NOISY.encode()) | change).encode())
