@@ -19,6 +19,7 @@ from fedpersona.aggregation.journal import Journal
 from fedpersona.aggregation.ops.app import ops_app
 from fedpersona.aggregation.ops.health import look
 from fedpersona.aggregation.ops.metrics import journal_metrics
+from fedpersona.aggregation.trainings import Trainings
 from fedpersona.privacy.gaussian import gaussian_mu
 from fedpersona.privacy.wording import sentence
 from tests.aggregation.budgets import KEY, Kept
@@ -182,3 +183,12 @@ def test_the_account_is_read_again_when_it_was_added_to_and_checked_each_time(ke
 @pytest.mark.parametrize("epsilon", [0.0, 1e-9, 0.1234, 7.9990001, 8.0])
 def test_a_spend_is_never_told_as_less_than_it_is(epsilon):
     assert epsilon <= rounded_up(epsilon) < epsilon + 1e-3 + 1e-12
+
+
+def test_the_public_page_shows_the_settings_of_the_training_and_never_a_noise_of_nothing(kept):
+    config, settings = server(kept), {"noise": 2.5, "dim": 7}
+    with Database.open(kept.folder / "state.db") as database:
+        assert page_and_facts(config, database)[1]["rules"]["settings"]["noise"] is None
+        training = Trainings(database, config.models).begin(config.model.name, settings, "c", 1)
+        assert training.settings == settings
+        assert page_and_facts(config, database)[1]["rules"]["settings"] == settings

@@ -22,6 +22,7 @@ from fedpersona.aggregation.database import Database, releases, versions
 from fedpersona.aggregation.front import plain_words
 from fedpersona.aggregation.journal import Journal
 from fedpersona.aggregation.pages import HEADERS, Pages, day
+from fedpersona.aggregation.trainings import Training, Trainings
 
 __all__ = ["transparency_facts", "transparency_json", "transparency_page"]
 
@@ -64,7 +65,7 @@ def transparency_facts(config: ServerConfig, database: Database) -> dict[str, An
             "sent": plain_words.asked(config.rounds, config.privacy),
             "kept_on_device": plain_words.never_leaves(),
         },
-        "rules": _rules(config, public_facts(config, database)),
+        "rules": _rules(config, public_facts(config, database), Trainings(database, config.models).current()),
         "model": _model(database),
         "rounds": _rounds(database),
         "taking_part": plain_words.taking_part(contact),
@@ -77,7 +78,7 @@ def _federation(federation: FederationConfig, address: str) -> dict[str, str]:
     return {**federation.model_dump(include={"name", "operator", "purpose", "contact"}), "address": address}
 
 
-def _rules(config: ServerConfig, budget: dict[str, Any] | None) -> dict[str, Any]:
+def _rules(config: ServerConfig, budget: dict[str, Any] | None, training: Training | None) -> dict[str, Any]:
     rounds, schedule = config.rounds, config.schedule
     return {
         "least_devices": rounds.min_count,
@@ -90,13 +91,22 @@ def _rules(config: ServerConfig, budget: dict[str, Any] | None) -> dict[str, Any
         "differential_privacy": budget,
         "attempts": rounds.attempts,
         "model": config.model.name,
-        "settings": config.model.create().model_dump(mode="json"),
+        "settings": _settings(config, training),
         "learns": plain_words.learns(config.model.name),
         "schedule": schedule.kind,
         "every_days": schedule.every_days if schedule.kind == "standing" else None,
         "new_devices": schedule.new_devices if schedule.kind == "standing" else None,
         "how_often": plain_words.how_often(schedule),
     }
+
+
+def _settings(config: ServerConfig, training: Training | None) -> dict[str, Any]:
+    """Return the model's settings; under a budget those of the training, which has its noise, while one is open."""
+    if config.privacy is None:
+        return config.model.create().model_dump(mode="json")
+    if training is not None and training.model == config.model.name:
+        return dict(training.settings)
+    return {**config.model.create().model_dump(mode="json"), "noise": None}
 
 
 def _model(database: Database) -> dict[str, Any] | None:
