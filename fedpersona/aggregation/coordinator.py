@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall
-from fedpersona.privacy.fixed_point import FixedPoint, smallest_ring
+from fedpersona.privacy.fixed_point import FixedPoint, has_room, smallest_ring
 from fedpersona.privacy.mechanism import released
 from fedpersona.privacy.protection import Protection
 from fedpersona.privacy.secagg import Parameters
@@ -114,6 +114,15 @@ class Coordinator:
             with threadpool_limits(1):
                 shared = model.init(catalogue, seed)
         self.shared = shared
+        if ring_bits is None and protection is not None and protection.noise == "distributed":
+            self._widen_ring()
+
+    def _widen_ring(self) -> None:
+        """Take the larger ring where devices' noise leaves too little room in the smaller."""
+        for number in {1, self.model.planned_rounds(self.catalogue)}:
+            plan = self.plan(number)
+            if not has_room(plan, round_layout(self.model, self.catalogue, plan)):
+                self.ring_bits = 64
 
     def plan(self, round_number: int) -> Plan:
         """Return the plan of a round.

@@ -22,7 +22,7 @@ from fedpersona.wire.message import Words, word_type
 from fedpersona.wire.plan import Plan
 from fedpersona.wire.update import Update
 
-__all__ = ["FixedPoint", "smallest_ring"]
+__all__ = ["FixedPoint", "has_room", "smallest_ring"]
 
 _BLOCK = 1 << 16
 _TAIL = 12.0
@@ -38,6 +38,15 @@ _LEAST_BITS = 16
 def smallest_ring(cohort: int) -> int:
     """Return 32 where a sum over the cohort keeps at least 16 bits an entry, else 64."""
     return 32 if (2**31 - 1) // cohort >= 2**_LEAST_BITS else 64
+
+
+def has_room(plan: Plan, layout: Layout) -> bool:
+    """Tell whether the plan's ring holds the sum, with devices' noise in it, at 16 bits an entry or more."""
+    try:
+        fixed_point = FixedPoint.for_plan(plan, layout)
+    except SumOverflow:
+        return False
+    return all(fixed_point.scale(spec.name) * spec.bound >= 2**_LEAST_BITS for spec in layout.arrays)
 
 
 class FixedPoint:

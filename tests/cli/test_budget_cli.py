@@ -12,6 +12,7 @@ from fedpersona.aggregation.spending import check_budget, held_budget
 from fedpersona.cli.main import app
 from fedpersona.errors import BudgetDamaged, ConfigError, ServerRunning
 from tests.aggregation.budgets import plan
+from tests.serving import free_ports
 
 
 def run(*words):
@@ -117,7 +118,11 @@ def test_a_raise_is_signed_logged_and_lifts_what_was_spent(made):
 
 
 def test_a_server_that_asks_for_more_than_the_limit_names_the_command_and_that_helps(made):
-    made.write_text(made.read_text().replace("epsilon = 8.0\ndelta", "epsilon = 12.0\ndelta"))
+    front, ops, superlink = free_ports(3)  # the usual ones may be taken by another server of this machine
+    text = made.read_text().replace("epsilon = 8.0\ndelta", "epsilon = 12.0\ndelta")
+    for usual, free in (("8443", front), ("9100", ops), ("9092", superlink)):
+        text = text.replace(usual, str(free))
+    made.write_text(text)
     words = refused(ConfigError, "serve", "--config", str(made))
     assert "fedpersona server budget raise --epsilon 12 --reason" in words
     well(*change(made, "raise", "12", "--yes"))

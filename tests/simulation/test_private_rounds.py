@@ -233,3 +233,28 @@ def test_what_is_spent_is_spent_before_anything_is_released():
         coordinator.run_round()
     assert coordinator.shared is before
     assert len(told) == 1
+
+
+def test_where_devices_noise_leaves_too_little_room_the_larger_ring_is_taken():
+    model, protection = protected(
+        create("ease"), POPULATION.catalogue, epsilon=8.0, delta=1e-5, noise="distributed", people=32_760
+    )
+    rings = {
+        (cohort, kind): Coordinator(
+            model,
+            POPULATION.catalogue,
+            None,
+            cohort=cohort,
+            min_count=cohort // 2,
+            seed=1,
+            protection=replace(protection, noise=kind),
+        ).ring_bits
+        for cohort in (1_000, 32_760)
+        for kind in ("central", "distributed")
+    }
+    assert rings == {
+        (1_000, "central"): 32,
+        (1_000, "distributed"): 32,
+        (32_760, "central"): 32,
+        (32_760, "distributed"): 64,
+    }
