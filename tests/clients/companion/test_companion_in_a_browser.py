@@ -228,8 +228,10 @@ def test_the_floors_are_lowered_only_after_they_were_read(served: Served, chromi
 
 
 def test_by_keyboard_narrow_dark_and_without_scrolling_sideways(served: Served, chromium: Screen):
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
 
     screen = chromium
     driver = screen.driver
@@ -256,5 +258,6 @@ def test_by_keyboard_narrow_dark_and_without_scrolling_sideways(served: Served, 
         if driver.switch_to.active_element.get_attribute("value") == "refuse":
             break
     driver.switch_to.active_element.send_keys(Keys.ENTER)
-    assert driver.find_element(By.CSS_SELECTOR, ".said").get_attribute("role") == "status"
+    said = WebDriverWait(driver, 30, 0.05, ignored_exceptions=[WebDriverException])
+    said.until(lambda page: page.find_element(By.CSS_SELECTOR, ".said").get_attribute("role") == "status")
     assert [one.status for one in served.device.consent.states()] == ["refused"]
