@@ -183,9 +183,9 @@ def simulate(
     """Train a taste model on a population of simulated devices, and measure it.
 
     [dim]Examples:[/dim]
-      fedpersona simulate synthetic --people 2000 --model ease
+      fedpersona simulate synthetic --people 500 --model ease
       fedpersona simulate lastfm-2k --data ~/data --listener 2
-      fedpersona simulate synthetic --model popularity --epsilon 8,4,2,1
+      fedpersona simulate synthetic --people 500 --model popularity --epsilon 8,2
       fedpersona simulate runs/synthetic-subspace/run.json
 
     With --epsilon no setting is chosen on anyone's history: recency and discount are those you give, the rest follows

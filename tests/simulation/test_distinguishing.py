@@ -31,9 +31,9 @@ from tests.conftest import invent
 from tests.simulation.test_private_rounds import emptied
 
 EPSILON, DELTA = 8.0, 1e-5
-PEOPLE = 8
+PEOPLE = 4
 RELEASES = 1200
-PERSON = 5
+PERSON = 3
 DOUBT = 1e-6  # how often the attack may claim too much
 
 

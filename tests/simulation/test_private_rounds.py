@@ -160,7 +160,7 @@ def test_an_engine_draws_the_shares_of_all_who_answered(kind):
     coordinator = coordinated("popularity", kind, noise="distributed", min_count=15, masked=kind is SecureEngine)
     plan = coordinator.plan(1)
     layout = round_layout(coordinator.model, POPULATION.catalogue, plan)
-    drawn = [coordinator.collector.collect(plan, coordinator.shared)[0]["listeners"] for _ in range(12)]
+    drawn = [coordinator.collector.collect(plan, coordinator.shared)[0]["listeners"] for _ in range(6)]
     share = device_noise(plan, layout)["listeners"]
     assert np.std(drawn, axis=0, ddof=1).mean() == pytest.approx(share * math.sqrt(PEOPLE), rel=0.2)
 
