@@ -13,29 +13,9 @@ import time
 import numpy as np
 import pytest
 
-from fedpersona import cli
 from tests.conftest import hold_out, invent
 
 TINY = ("--people", "150", "--items", "120", "--set", "dim=6")
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Call the command line in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fedpersona", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as leaving:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capsys.readouterr()
-        return leaving.value.code or 0, out, err
-
-    return call
 
 
 def save_split(path, **changes):

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import sys
 
 import pytest
 
-from fedpersona import cli
 from fedpersona.cli.privacy import _share
 from fedpersona.simulation import expectation
 
 TINY = ("--people", "150", "--items", "120", "--model", "popularity", "--no-ceiling")
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Call the command line in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fedpersona", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as leaving:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capsys.readouterr()
-        return leaving.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_the_length_of_a_round_covers_its_tests_as_well():
     assert planned(model, 1, metrics=True).clip == clip_for(tested.length)
 
 
-def test_without_noise_no_length_is_stated_and_nothing_changes():
+def test_without_noise_no_length_is_stated():
     for name, chosen in PRIVATE:
         assert create(name, chosen).layout(CATALOGUE, 1).length is None
 
