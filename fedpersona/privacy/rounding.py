@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.plays import Plays
-from fedpersona.randomness import GOLDEN, mix64, text_key, unit_interval
+from fedpersona.randomness import GOLDEN, fingerprint, mix64, text_key, unit_interval
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.plan import Plan
 
-__all__ = ["device_offsets", "fingerprints", "offsets"]
+__all__ = ["device_offsets", "offsets"]
 
 _PURPOSE = "rounding"
 
@@ -35,33 +35,11 @@ def device_offsets(plan: Plan, layout: Layout, plays: Plays) -> dict[str, float]
     Returns:
         by array name, a number in [0, 1) for :meth:`fedpersona.privacy.fixed_point.FixedPoint.encode`.
     """
-    fingerprint = _terms(plays.items).sum(dtype=np.uint64, keepdims=True)
-    return {name: float(offsets(plan, name, fingerprint)[0]) for name in layout.names}
-
-
-def fingerprints(items: NDArray[np.integer], indptr: NDArray[np.integer], catalogue_size: int) -> NDArray[np.uint64]:
-    """Return a number for what each of many devices played: sums of mixed items modulo 2^64, in any order.
-
-    Args:
-        items: catalogue rows, device after device, shape (plays,); of a ``csr_array`` its ``indices``.
-        indptr: where each device's items begin, and where the last ones end, shape (devices + 1,).
-        catalogue_size: above every row.
-
-    Returns:
-        uint64 array of shape (devices,), 0 for a device that played nothing.
-    """
-    prints = np.zeros(len(indptr) - 1, np.uint64)
-    some = np.flatnonzero(np.diff(indptr))
-    if some.size:  # an item is mixed once, not once a play; reduceat would give an empty row the next one's first term
-        prints[some] = np.add.reduceat(_terms(np.arange(catalogue_size))[items], indptr[some])
-    return prints
+    prints = np.array([fingerprint(plays.items)])
+    return {name: float(offsets(plan, name, prints)[0]) for name in layout.names}
 
 
 def offsets(plan: Plan, name: str, prints: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return the rounding offsets of many devices for the array ``name``, float64 in [0, 1), shape (devices,)."""
     key = np.uint64(text_key(f"{plan.seed}/{plan.round_number}/{_PURPOSE}/{name}"))
     return unit_interval(mix64(mix64(prints ^ key) + GOLDEN))
-
-
-def _terms(items: NDArray[np.integer]) -> NDArray[np.uint64]:
-    return mix64((items.astype(np.uint64) + np.uint64(1)) * GOLDEN)

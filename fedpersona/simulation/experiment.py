@@ -17,6 +17,7 @@ from fedpersona.errors import ConfigError
 from fedpersona.simulation import datasets
 from fedpersona.simulation.central import twins_of
 from fedpersona.simulation.cohort import cohort_form
+from fedpersona.simulation.engines import make_scorer
 from fedpersona.simulation.environment import git_revision, versions
 from fedpersona.simulation.evaluation import Evaluation, people_sample
 from fedpersona.simulation.measurement import Measured, Measurement
@@ -24,7 +25,7 @@ from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.private_run import measure_privacy, note_delta, protected_model, without_noise
 from fedpersona.simulation.record import DataFacts, RunConfig, RunRecord
-from fedpersona.simulation.scoring import Scorer
+from fedpersona.simulation.scoring import PersonalScorer, Scorer
 from fedpersona.simulation.statistics import comparison_rows, describe
 from fedpersona.simulation.training import Training, cohort_of, train
 from fedpersona.taste import Popularity, Shared, TasteModel, create
@@ -94,16 +95,18 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
         note_delta(config.delta, cohort_of(config, len(split.train)), narrator)
         model, protection = protected_model(config, exact, split, config.epsilon)
     with clock.measure("training"):
-        training = train(model, split.train, config, narrator, protection)
+        training = train(model, split.train, config, narrator, protection, measurement.people)
     narrator.stage(
         "measuring on test items"
         if protection
         else "choosing recency and discount on validation items, measuring on test items"
     )
     with clock.measure("measuring"):
-        form = cohort_form(model)
-        federated = _federated(config, training, form.scorer(training.shared), measurement, serving)
-        scorers = {number: form.scorer(shared) for number, shared in training.models.items()}
+        scorers = {
+            number: make_scorer(model, shared, split.train, measurement.people, training.kept.get(number))
+            for number, shared in training.models.items()
+        }
+        federated = _federated(config, training, scorers[len(training.reports)], measurement, serving)
         rounds = measurement.curve(training.reports, scorers, federated.result.serving)
         floors = [_floor(split, measurement)]
     privacy = None
@@ -169,7 +172,11 @@ def _serving(config: RunConfig, split: Split) -> dict[str, Any]:
 
 
 def _federated(
-    config: RunConfig, training: Training, scorer: Scorer, measurement: Measurement, serving: dict[str, Any]
+    config: RunConfig,
+    training: Training,
+    scorer: Scorer | PersonalScorer,
+    measurement: Measurement,
+    serving: dict[str, Any],
 ) -> Measured:
     return measurement.measure(
         config.model,

@@ -13,7 +13,7 @@ from fedpersona.aggregation import RoundReport
 from fedpersona.simulation.evaluation import Evaluation, evaluate, quick_ndcg
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.record import Result, RoundFigures, ServingChoice
-from fedpersona.simulation.scoring import RawScores, Scorer, Serving, serve
+from fedpersona.simulation.scoring import PersonalScorer, RawScores, Scorer, Serving, serve
 from fedpersona.simulation.tuning import choose_serving
 
 __all__ = ["Measured", "Measurement"]
@@ -48,7 +48,7 @@ class Measurement:
         self,
         name: str,
         role: Literal["floor", "federated", "ceiling"],
-        scorer: Scorer,
+        scorer: Scorer | PersonalScorer,
         *,
         recency: Literal["auto", "off"] | float,
         discount: Literal["auto"] | float,
@@ -76,7 +76,7 @@ class Measurement:
         return Measured(result, test, tried)
 
     def curve(
-        self, reports: list[RoundReport], scorers: Mapping[int, Scorer], choice: ServingChoice
+        self, reports: list[RoundReport], scorers: Mapping[int, Scorer | PersonalScorer], choice: ServingChoice
     ) -> list[RoundFigures]:
         """Return every round's report, with accuracy where the round's model was kept."""
         return [
@@ -84,7 +84,7 @@ class Measurement:
             for report in reports
         ]
 
-    def _accuracy(self, scorer: Scorer | None, choice: ServingChoice) -> dict[str, float]:
+    def _accuracy(self, scorer: Scorer | PersonalScorer | None, choice: ServingChoice) -> dict[str, float]:
         if scorer is None:
             return {}
         scores = serve(scorer, self.raw, Serving(choice.recency, choice.discount))

@@ -11,7 +11,7 @@ from fedpersona.errors import ConfigError
 from fedpersona.privacy.protection import Protection
 from fedpersona.privacy.wording import sentence
 from fedpersona.simulation.behaviour import Behaviour
-from fedpersona.simulation.cohort import cohort_form
+from fedpersona.simulation.engines import make_scorer
 from fedpersona.simulation.measurement import Measured, Measurement
 from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.population import Split
@@ -107,20 +107,24 @@ def without_noise(config: RunConfig, model: TasteModel, measurement: Measurement
     plain: dict[str, Any] = {"epsilon": None, "epsilons": (), "delta": None, "noise": "central", "replicate": 1}
     everyone = {"cohort": None, "min_count": None, "behaviour": Behaviour()}
     aside = config.model_copy(update={**_ASIDE, **plain, **everyone})
-    training = train(model, measurement.split.train, aside, Silence())
+    training = train(model, measurement.split.train, aside, Silence(), watched=measurement.people)
     return _measured(f"{model.name}{NO_NOISE}", "ceiling", config, model, training, measurement)
 
 
 def _at(config: RunConfig, exact: TasteModel, measurement: Measurement, epsilon: float) -> tuple[Measured, float]:
     """Train and measure a model under another promise; return the deviation of its noise too."""
     model, protection = protected_model(config, exact, measurement.split, epsilon)
-    training = train(model, measurement.split.train, config.model_copy(update=_ASIDE), Silence(), protection)
+    training = train(
+        model, measurement.split.train, config.model_copy(update=_ASIDE), Silence(), protection, measurement.people
+    )
     return _measured(exact.name, "federated", config, model, training, measurement), model.noise
 
 
 def _popularity(config: RunConfig, measurement: Measurement, epsilon: float) -> Measured:
     model, protection = protected_model(config, Popularity(), measurement.split, epsilon)
-    training = train(model, measurement.split.train, config.model_copy(update=_ASIDE), Silence(), protection)
+    training = train(
+        model, measurement.split.train, config.model_copy(update=_ASIDE), Silence(), protection, measurement.people
+    )
     plain = config.model_copy(update={"recency": "off", "discount": 0.0})
     return _measured(NOISY, "floor", plain, model, training, measurement)
 
@@ -131,7 +135,13 @@ def _measured(
     return measurement.measure(
         name,
         role,
-        cohort_form(model).scorer(training.shared),
+        make_scorer(
+            model,
+            training.shared,
+            measurement.split.train,
+            measurement.people,
+            training.kept.get(len(training.reports)),
+        ),
         recency=config.recency,
         discount=config.discount,
         rounds=len(training.reports),

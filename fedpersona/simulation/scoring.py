@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from fedpersona.simulation.population import Population
 from fedpersona.taste.query import discounted
 
-__all__ = ["RawScores", "Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
+__all__ = ["PersonalScorer", "RawScores", "Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
 
 
 class Scorer(Protocol):
@@ -26,6 +26,26 @@ class Scorer(Protocol):
 
     def scores(self, query: csr_array) -> NDArray[np.float32]:
         """Return scores (people, items) for weighted plays (people, items), before any popularity discount."""
+        ...
+
+
+@runtime_checkable
+class PersonalScorer(Protocol):
+    """A fitted model that scores every item for people whom it knows by position: it has what their devices keep."""
+
+    @property
+    def listeners(self) -> NDArray[np.floating]:
+        """As of :class:`Scorer`."""
+        ...
+
+    def scores_for(self, people: NDArray[np.int64], query: csr_array, half_life: float | None) -> NDArray[np.float32]:
+        """Return scores (people, items), before any popularity discount.
+
+        Args:
+            people: positions in the population that was trained on, shape (n,).
+            query: their plays, weighted by the half-life, shape (n, items).
+            half_life: None where all plays count alike: what devices keep is of use then.
+        """
         ...
 
 
@@ -82,17 +102,23 @@ class RawScores:
     def __init__(self, population: Population, *, most_bytes: int = 400_000_000) -> None:
         self.population = population
         self.most_bytes = most_bytes
-        self._latest: tuple[Scorer, float | None] | None = None
+        self._latest: tuple[Scorer | PersonalScorer, float | None] | None = None
         self._blocks: dict[bytes, NDArray[np.float32]] = {}
         self._bytes = 0
 
-    def get(self, scorer: Scorer, half_life: float | None, people: NDArray[np.int64]) -> NDArray[np.float32]:
+    def get(
+        self, scorer: Scorer | PersonalScorer, half_life: float | None, people: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         """Return scores (people, items), read-only."""
         if self._latest is None or self._latest[0] is not scorer or self._latest[1] != half_life:
             self._latest, self._blocks, self._bytes = (scorer, half_life), {}, 0
         key = people.tobytes()
         if key not in self._blocks:
-            raw = scorer.scores(query_matrix(self.population, people, half_life))
+            query = query_matrix(self.population, people, half_life)
+            if isinstance(scorer, PersonalScorer):
+                raw = scorer.scores_for(people, query, half_life)
+            else:
+                raw = scorer.scores(query)
             raw.flags.writeable = False
             if self._bytes + raw.nbytes > self.most_bytes:
                 return raw
@@ -101,7 +127,9 @@ class RawScores:
         return self._blocks[key]
 
 
-def serve(scorer: Scorer, raw: RawScores, serving: Serving) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+def serve(
+    scorer: Scorer | PersonalScorer, raw: RawScores, serving: Serving
+) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
     """Return a function from people to their scores (people, items), as their devices would make them."""
     factor = discounted(np.ones(len(scorer.listeners)), scorer.listeners, serving.discount).astype(np.float32)
 

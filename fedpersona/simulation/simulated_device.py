@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fedpersona.catalogue import Catalogue
@@ -17,10 +19,13 @@ from fedpersona.plays import Plays
 from fedpersona.privacy.clipping import clip
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.privacy.mechanism import noisy_words
-from fedpersona.randomness import generator
+from fedpersona.randomness import generator, keys
 from fedpersona.simulation.population import Population
+from fedpersona.simulation.private_table import PrivateTable
 from fedpersona.taste import create
 from fedpersona.taste.counters import counted, round_layout
+from fedpersona.taste.gradient import GradientModel
+from fedpersona.taste.gradient.model import as_private, as_row
 from fedpersona.taste.model import Shared, TasteModel
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.message import Words, envelope
@@ -28,10 +33,20 @@ from fedpersona.wire.plan import Plan
 from fedpersona.wire.signed_plan import unseal_plan
 from fedpersona.wire.update import Update
 
-__all__ = ["SimulatedDevice", "addend", "operator_key", "signing_key"]
+__all__ = ["SimulatedDevice", "addend", "operator_key", "signing_key", "training_keys"]
 
 
-def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays: Plays, *, device: int) -> Update:
+def addend(
+    model: TasteModel,
+    layout: Layout,
+    plan: Plan,
+    shared: Shared,
+    plays: Plays,
+    *,
+    device: int,
+    privates: PrivateTable | None = None,
+    person: int = 0,
+) -> Update:
     """Return what one simulated device adds to the sum of a round: personalise, contribute, count, clip.
 
     The caller says how many threads arithmetic may use: one, so that the result does not depend on the machine.
@@ -43,11 +58,41 @@ def addend(model: TasteModel, layout: Layout, plan: Plan, shared: Shared, plays:
         shared: the model that the round starts from.
         plays: the device's history.
         device: its number, which keys what it draws.
+        privates: what devices keep from round to round, where the model remembers; without, it begins with nothing.
+        person: the device's row there; it is replaced by what the device keeps after the round.
     """
-    rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
-    update = model.contribute(shared, model.personalise(shared, plays), plays, rng)
+    if isinstance(model, GradientModel):
+        update = _trained(model, plan, shared, plays, device, privates, person)
+    else:
+        rng = generator(plan.seed, "contribute", round_number=plan.round_number, device=device)
+        update = model.contribute(shared, model.personalise(shared, plays), plays, rng)
     update = counted(update, plan, model, shared, plays)
     return update if plan.clip is None else clip(update, layout, plan.clip)[0]
+
+
+def training_keys(plan: Plan, devices: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Return what begins all that devices draw in a round while they train, a key each."""
+    return keys(plan.seed, "train", devices, round_number=plan.round_number)
+
+
+def _trained(
+    model: GradientModel,
+    plan: Plan,
+    shared: Shared,
+    plays: Plays,
+    device: int,
+    privates: PrivateTable | None,
+    person: int,
+) -> Update:
+    place, shapes = np.array([person]), model.private_shapes()
+    if privates is None or not model.remembers:
+        private = model.personalise(shared, plays)
+    else:
+        private = as_private(privates.take(place)[0], shapes)
+    private, update = model.train(shared, private, plays, training_keys(plan, np.array([device]))[0])
+    if privates is not None and model.remembers:
+        privates.put(place, as_row(private, shapes)[np.newaxis])
+    return update
 
 
 def operator_key(seed: int) -> Ed25519PrivateKey:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedpersona.aggregation import Coordinator, RoundReport
 from fedpersona.aggregation.coordinator import Collector
 from fedpersona.errors import ConfigError
 from fedpersona.privacy.protection import Protection
 from fedpersona.privacy.secagg import Parameters, chances
 from fedpersona.simulation.behaviour import Behaviour
-from fedpersona.simulation.engine import make_engine
+from fedpersona.simulation.engines import make_engine
 from fedpersona.simulation.narration import Narrator
 from fedpersona.simulation.population import Population
+from fedpersona.simulation.private_table import PrivateTable
 from fedpersona.simulation.record import RunConfig
 from fedpersona.simulation.replication import EachForMany
 from fedpersona.simulation.secure_engine import MOST_DEVICES, SecureEngine
-from fedpersona.taste import Shared, TasteModel
+from fedpersona.taste import GradientModel, Shared, TasteModel
 from fedpersona.wire.plan import Plan
 
 __all__ = ["Training", "cohort_of", "least_devices", "train"]
@@ -39,6 +43,8 @@ class Training:
     """Shared models by round; the last round's is always there."""
     plans: list[Plan]
     """What was asked in each round, with the noise that it promised."""
+    kept: dict[int, NDArray[np.float32]]
+    """What the devices of the watched people keep, a row each, by round; empty where the model remembers nothing."""
 
     @property
     def shared(self) -> Shared:
@@ -69,8 +75,17 @@ def train(
     config: RunConfig,
     narrator: Narrator,
     protection: Protection | None = None,
+    watched: NDArray[np.int64] | None = None,
 ) -> Training:
     """Run all rounds that the model plans.
+
+    Args:
+        model: the taste model.
+        population: the people.
+        config: of the run.
+        narrator: hears about it.
+        protection: what differential privacy is promised.
+        watched: positions of those whose private parts are kept beside the models, for figures; by default everyone.
 
     Raises:
         ConfigError: the cohort or the minimum does not fit the population.
@@ -91,10 +106,13 @@ def train(
     if config.secure:
         narrator.note(_how_secure(cohort, masks, config.behaviour.dropout))
     plans: list[Plan] = []
+    privates = None
+    if isinstance(model, GradientModel) and model.remembers:
+        privates = PrivateTable.begin(model, config.seed, len(population) * config.replicate)
     coordinator = Coordinator(
         model,
         population.catalogue,
-        _collector(model, population, config, narrator, cohort, secure=secure),
+        _collector(model, population, config, narrator, cohort, privates, secure=secure),
         cohort=cohort,
         min_count=min_count,
         seed=config.seed,
@@ -108,6 +126,8 @@ def train(
     every = -(-planned // _CURVE_POINTS)
     reports: list[RoundReport] = []
     models: dict[int, Shared] = {}
+    kept: dict[int, NDArray[np.float32]] = {}
+    people = np.arange(len(population)) if watched is None else watched
     for number in range(1, planned + 1):
         narrator.stage(f"round {number} of {planned}: {model.name} on {cohort:,} devices")
         reports.append(coordinator.run_round())
@@ -115,7 +135,9 @@ def train(
             narrator.note(f"round {number}: {reports[-1].answered:,} of {cohort:,} devices answered")
         if number % every == 0 or number == planned:
             models[number] = coordinator.shared
-    return Training(reports, models, plans)
+            if privates is not None:
+                kept[number] = privates.take(people)
+    return Training(reports, models, plans, kept)
 
 
 def least_devices(expected: int, protection: Protection | None) -> int:
@@ -126,12 +148,20 @@ def least_devices(expected: int, protection: Protection | None) -> int:
 
 
 def _collector(
-    model: TasteModel, population: Population, config: RunConfig, narrator: Narrator, cohort: int, *, secure: bool
+    model: TasteModel,
+    population: Population,
+    config: RunConfig,
+    narrator: Narrator,
+    cohort: int,
+    privates: PrivateTable | None,
+    *,
+    secure: bool,
 ) -> Collector:
     """Return what brings in the sums: over the people, multiplied where all answer alike, else over copies of them."""
     people, devices = len(population), len(population) * config.replicate
     all_answer = cohort == devices and config.behaviour == Behaviour()
     multiplied = config.replicate > 1 and all_answer and config.engine == "cohort" and not secure
+    multiplied = multiplied and not isinstance(model, GradientModel)  # copies of a person train on other samples
     if config.replicate > 1 and not multiplied:
         if population.interactions * config.replicate > _MOST_COPIED:
             raise ConfigError(
@@ -142,7 +172,13 @@ def _collector(
     if secure:
         return SecureEngine(model, population, config.behaviour, narrator.progress)
     engine = make_engine(
-        config.engine, model, population, config.behaviour, workers=config.workers, progress=narrator.progress
+        config.engine,
+        model,
+        population,
+        config.behaviour,
+        workers=config.workers,
+        progress=narrator.progress,
+        privates=privates,
     )
     if not multiplied:
         return engine

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedpersona.simulation.evaluation import quick_ndcg
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.record import ServingChoice
-from fedpersona.simulation.scoring import RawScores, Scorer, Serving, serve
+from fedpersona.simulation.scoring import PersonalScorer, RawScores, Scorer, Serving, serve
 
 __all__ = ["DISCOUNTS", "HALF_LIVES", "choose_serving"]
 
@@ -22,7 +22,7 @@ DISCOUNTS: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 
 def choose_serving(
     split: Split,
-    scorer: Scorer,
+    scorer: Scorer | PersonalScorer,
     raw: RawScores,
     *,
     recency: Literal["auto", "off"] | float,

@@ -36,6 +36,8 @@ class Shared:
     round_number: int
     """Rounds folded in so far; 0 for an initial model."""
     arrays: Mapping[str, NDArray[np.float32]]
+    kept: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    """What a server keeps for itself between rounds, as an optimiser's moments: never sent, and in no hash."""
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         return self.arrays[name]
@@ -54,10 +56,10 @@ class Shared:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def next(self, **arrays: NDArray[np.floating]) -> Shared:
-        """Return the model one round on, with these arrays, rounded to float32."""
-        rounded = {name: array.astype(np.float32) for name, array in arrays.items()}
-        return Shared(self.model, self.catalogue, self.round_number + 1, rounded)
+    def next(self, kept: Mapping[str, NDArray[np.float64]] | None = None, /, **arrays: NDArray[np.floating]) -> Shared:
+        """Return the model one round on, with these arrays, rounded to float32, and what the server keeps with it."""
+        rounded = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        return Shared(self.model, self.catalogue, self.round_number + 1, rounded, kept or {})
 
 
 @dataclass(frozen=True, eq=False)

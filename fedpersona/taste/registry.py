@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.taste.ease import Ease
+from fedpersona.taste.gradient import FedMF, FedRecon, PFedRec
 from fedpersona.taste.ials import IALS
 from fedpersona.taste.model import TasteModel
 from fedpersona.taste.popularity import Popularity
@@ -16,7 +17,9 @@ from fedpersona.taste.subspace import Subspace
 
 __all__ = ["MODELS", "create"]
 
-MODELS: Mapping[str, type[TasteModel]] = {model.name: model for model in (Popularity, Subspace, Ease, IALS)}
+MODELS: Mapping[str, type[TasteModel]] = {
+    model.name: model for model in (Popularity, Subspace, Ease, IALS, FedMF, FedRecon, PFedRec)
+}
 """Every model by name, the floor first."""
 
 

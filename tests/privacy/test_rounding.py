@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from fedpersona.plays import Plays
-from fedpersona.privacy.rounding import device_offsets, fingerprints, offsets
+from fedpersona.privacy.rounding import device_offsets, offsets
+from fedpersona.randomness import fingerprints
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.plan import Plan
 

@@ -12,7 +12,8 @@ from fedpersona.errors import CohortTooSmall, UnknownName
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort import cohort_form, form
-from fedpersona.simulation.engine import CohortEngine, DeviceEngine, make_engine
+from fedpersona.simulation.engine import CohortEngine, DeviceEngine
+from fedpersona.simulation.engines import make_engine
 from fedpersona.simulation.scoring import play_matrix, query_matrix
 from fedpersona.simulation.simulated_device import SimulatedDevice
 from fedpersona.taste import create

@@ -11,7 +11,8 @@ from scipy.sparse import csr_array
 
 from fedpersona.errors import ConfigError
 from fedpersona.privacy.fixed_point import FixedPoint
-from fedpersona.privacy.rounding import fingerprints, offsets
+from fedpersona.privacy.rounding import offsets
+from fedpersona.randomness import fingerprints
 from fedpersona.simulation.scoring import Scorer
 from fedpersona.taste.counts import vote
 from fedpersona.taste.model import Shared

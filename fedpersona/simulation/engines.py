@@ -1,0 +1,69 @@
+"""The engines of a simulation by name, and what scores people with the model that one of them trained."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpersona.errors import UnknownName
+from fedpersona.simulation.behaviour import Behaviour
+from fedpersona.simulation.cohort import cohort_form
+from fedpersona.simulation.engine import CohortEngine, DeviceEngine, Engine, Progress
+from fedpersona.simulation.factor_engine import FactorEngine, FactorScorer
+from fedpersona.simulation.population import Population
+from fedpersona.simulation.private_table import PrivateTable
+from fedpersona.simulation.scoring import PersonalScorer, Scorer
+from fedpersona.taste.gradient import FactorModel
+from fedpersona.taste.model import Shared, TasteModel
+
+__all__ = ["EngineName", "make_engine", "make_scorer"]
+
+EngineName = Literal["cohort", "device"]
+
+
+def make_engine(
+    name: str,
+    model: TasteModel,
+    population: Population,
+    behaviour: Behaviour,
+    *,
+    workers: int,
+    progress: Progress,
+    privates: PrivateTable | None = None,
+    first: int = 0,
+) -> Engine:
+    """Make an engine by name: ``cohort`` is the fastest that there is for the model.
+
+    Raises:
+        UnknownName: there is no such engine.
+    """
+    if name == "device":
+        return DeviceEngine(model, population, behaviour, progress, privates=privates, first=first)
+    if name != "cohort":
+        raise UnknownName("engine", name, get_args(EngineName))
+    if isinstance(model, FactorModel):
+        return FactorEngine(model, population, behaviour, progress, privates=privates, first=first, workers=workers)
+    return CohortEngine(model, population, behaviour, progress, workers=workers, first=first)
+
+
+def make_scorer(
+    model: TasteModel,
+    shared: Shared,
+    population: Population,
+    people: NDArray[np.int64],
+    kept: NDArray[np.float32] | None,
+) -> Scorer | PersonalScorer:
+    """Return what scores people by a trained model.
+
+    Args:
+        model: its settings.
+        shared: what was learned.
+        population: the people.
+        people: positions of those who are scored, increasing.
+        kept: what these people's devices keep, a row each; None where the model remembers nothing.
+    """
+    if isinstance(model, FactorModel):
+        return FactorScorer(model, shared, population, people, kept)
+    return cohort_form(model).scorer(shared)
