@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpersona.errors import UnknownName
+from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort import cohort_form
 from fedpersona.simulation.engine import CohortEngine, DeviceEngine, Engine, Progress
@@ -20,7 +20,7 @@ from fedpersona.taste.model import Shared, TasteModel
 
 __all__ = ["EngineName", "make_engine", "make_scorer"]
 
-EngineName = Literal["cohort", "device"]
+EngineName = Literal["cohort", "device", "ray"]
 
 
 def make_engine(
@@ -33,12 +33,35 @@ def make_engine(
     progress: Progress,
     privates: PrivateTable | None = None,
     first: int = 0,
+    cluster: str | None = None,
+    shards: int | None = None,
 ) -> Engine:
-    """Make an engine by name: ``cohort`` is the fastest that there is for the model.
+    """Make an engine by name: ``cohort`` is the fastest that there is for the model, ``ray`` runs it on a cluster.
+
+    Args:
+        name: of the engine.
+        model: the taste model.
+        population: the people.
+        behaviour: who can be reached, and who leaves.
+        workers: threads of this process, or tasks at once of a local cluster.
+        progress: hears how many devices are done.
+        privates: what each person keeps, where the model remembers.
+        first: number of the first person, where these are a shard of more.
+        cluster: for ``ray``: the address of a running cluster; by default one is started here.
+        shards: for ``ray``: into how many the people are cut; it changes no bit.
 
     Raises:
         UnknownName: there is no such engine.
+        ConfigError: Ray is not installed, no cluster answers, or one is named for another engine.
     """
+    if name == "ray":
+        from fedpersona.simulation.cluster import RayEngine  # needed for this engine alone
+
+        return RayEngine(
+            model, population, behaviour, progress, privates=privates, workers=workers, address=cluster, shards=shards
+        )
+    if cluster is not None or shards is not None:
+        raise ConfigError(f"a cluster and shards are for the engine 'ray', not for '{name}'")
     if name == "device":
         return DeviceEngine(model, population, behaviour, progress, privates=privates, first=first)
     if name != "cohort":

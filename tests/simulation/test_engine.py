@@ -185,7 +185,7 @@ def test_a_matrix_of_nobody_is_empty():
 
 def test_an_engine_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(UnknownName, match="cohort, device"):
-        make_engine("ray", create("ease"), invent(), Behaviour(), workers=1, progress=lambda done, total: None)
+        make_engine("spark", create("ease"), invent(), Behaviour(), workers=1, progress=lambda done, total: None)
 
 
 def test_progress_reaches_everyone_who_answers():
