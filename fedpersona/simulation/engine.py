@@ -52,6 +52,9 @@ class Engine(ABC):
         first: number of the first person, where these are a shard of more.
     """
 
+    description: str = ""
+    """How it sums, in a few words for a report."""
+
     def __init__(
         self,
         model: TasteModel,
@@ -101,6 +104,8 @@ class Engine(ABC):
 class DeviceEngine(Engine):
     """The readable reference: every device, one after another, through the functions that a phone runs."""
 
+    description = "the reference, one device after another"
+
     def add(
         self, total: IntegerSum, plan: Plan, shared: Shared, fixed_point: FixedPoint, devices: NDArray[np.int64]
     ) -> None:
@@ -124,6 +129,8 @@ class CohortEngine(Engine):
     The result is the same to the bit for any number of workers and any size of the blocks. No form clips whole
     updates: a plan that asks for less than the length that the model states is for :class:`DeviceEngine`.
     """
+
+    description = "blocks of devices by sparse products"
 
     def __init__(
         self,

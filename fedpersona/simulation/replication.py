@@ -46,6 +46,7 @@ class EachForMany:
         self.catalogue = catalogue
         self.people = people
         self.devices = devices
+        self.description: str = getattr(engine, "description", "")
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
         """Return the multiplied sum, and how many devices it stands for.

@@ -31,6 +31,8 @@ class SecureEngine:
     A device that drops out does so after it shared its secrets: the others take its masks off.
     """
 
+    description = "secure aggregation, device by device"
+
     def __init__(
         self, model: TasteModel, population: Population, behaviour: Behaviour, progress: Progress = silent
     ) -> None:
