@@ -34,7 +34,9 @@ class FactorModel(GradientModel):
     spread: float = Field(0.1, gt=0, le=10)
     """Standard deviation of the vectors before the first round."""
     fit_epochs: int = Field(20, ge=1, le=1000)
-    """Passes in which a person without a vector gets one, the items staying as they are."""
+    """Passes in which a person gets a vector from plays alone, the items staying as they are."""
+    fit_lr: float = Field(2.0, gt=0, le=1e6)
+    """Step of these passes: shorter than that of training, since what is left in the end is one vector, no mean."""
 
     @property
     def recipe(self) -> Recipe:
@@ -44,7 +46,9 @@ class FactorModel(GradientModel):
     @property
     def fitting(self) -> Recipe:
         """How a device gets a vector from its plays alone."""
-        return replace(self.recipe, order="rebuild", epochs=0, rebuild_epochs=self.fit_epochs, support=1.0)
+        return replace(
+            self.recipe, order="rebuild", epochs=0, rebuild_epochs=self.fit_epochs, lr=self.fit_lr, support=1.0
+        )
 
     def shared_shapes(self, items: int) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of ``items``."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from fedpersona.taste.gradient.descent import Loss, Recipe
 from fedpersona.taste.gradient.factors import FactorModel
+from fedpersona.taste.gradient.optimisers import ServerName
 
 __all__ = ["FedMF"]
 
@@ -19,6 +22,12 @@ class FedMF(FactorModel):
 
     name: ClassVar[str] = "fedmf"
     summary: ClassVar[str] = "matrix factorisation by gradient descent; a person's vector stays on the device"
+
+    rounds: int = Field(60, ge=1, le=100_000)
+    lr: float = Field(8.0, gt=0, le=1e6)
+    """Step on the device; of a batch the mean gradient is taken, and an item is in it once or twice."""
+    server: ServerName = "adam"
+    server_lr: float = Field(0.05, gt=0, le=1e6)
 
     loss: Loss = "bce"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from fedpersona.catalogue import Catalogue
 from fedpersona.plays import Plays
-from fedpersona.taste.gradient.optimisers import ServerOptimiser
+from fedpersona.taste.gradient.optimisers import ServerName, ServerOptimiser
 from fedpersona.taste.model import Private, Range, Shared, TasteModel
 from fedpersona.wire.layout import ArraySpec, Layout
 from fedpersona.wire.update import Update
@@ -43,7 +43,7 @@ class GradientModel(TasteModel):
     """FedProx (Li et al. 2020): how strongly a device is held to the shared model that it began with."""
     longest: float = Field(16.0, ge=1e-6, le=1e6)
     """Longest update of a device, in the Euclidean norm over all shared arrays: longer ones are shortened to it."""
-    server: Literal["sgd", "momentum", "adam", "yogi"] = "sgd"
+    server: ServerName = "sgd"
     """How the server follows the mean update."""
     server_lr: float = Field(1.0, gt=0, le=1e6)
     server_beta1: float = Field(0.9, ge=0, lt=1)

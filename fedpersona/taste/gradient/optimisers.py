@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ServerOptimiser"]
+__all__ = ["ServerName", "ServerOptimiser"]
+
+ServerName = Literal["sgd", "momentum", "adam", "yogi"]
+"""FedAvg's plain step, FedAvgM's (Hsu et al. 2019), FedAdam's and FedYogi's."""
 
 
 class ServerOptimiser(BaseModel):
@@ -21,7 +24,7 @@ class ServerOptimiser(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: Literal["sgd", "momentum", "adam", "yogi"] = "sgd"
+    name: ServerName = "sgd"
     lr: float = Field(1.0, gt=0, le=1e6)
     beta1: float = Field(0.9, ge=0, lt=1)
     """Of the first moment; the decay of ``momentum`` too."""
