@@ -10,6 +10,7 @@ import typer
 
 import fedpersona
 from fedpersona.cli import experiments
+from fedpersona.cli.convert import convert
 from fedpersona.cli.device import device
 from fedpersona.cli.ending import one_sentence
 from fedpersona.cli.privacy import privacy
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _command in (experiments.demo, experiments.simulate, experiments.compare, experiments.doctor):
+for _command in (experiments.demo, experiments.simulate, experiments.compare, convert, experiments.doctor):
     app.command()(_command)
 app.add_typer(device, name="device")
 app.add_typer(privacy, name="privacy")

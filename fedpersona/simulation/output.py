@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fedpersona.errors import ConfigError, DataError, DataNotFound, OutputError
+from fedpersona.simulation.checkpoint import FOLDER, has_checkpoint
 from fedpersona.simulation.experiment import Run
+from fedpersona.simulation.new_folder import beside
 from fedpersona.taste import Shared, TasteModel, create
 
 __all__ = ["check_writable", "default_folder", "read_model", "write_run"]
@@ -30,9 +27,10 @@ def default_folder(dataset: str, model: str, root: Path = Path("runs")) -> Path:
     """Return the first free ``runs/<dataset>-<model>[-n]``."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).stem if "/" in dataset or "\\" in dataset else dataset)
     stem = stem.removesuffix(".npz").removesuffix(".json")
-    folder, number = root / f"{stem}-{model}", 2
+    stem = f"{stem}-{re.sub(r'[^A-Za-z0-9._-]+', '-', model)}"
+    folder, number = root / stem, 2
     while folder.exists():
-        folder, number = root / f"{stem}-{model}-{number}", number + 1
+        folder, number = root / f"{stem}-{number}", number + 1
     return folder
 
 
@@ -46,17 +44,20 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: name a new folder with --out, not a link or the folder you are in")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is there already; name another folder with --out, or move it away")
-    with _beside(folder):
+    with beside(folder):
         pass
 
 
 def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
     """Write record, per-person figures, model and report, then give the folder its name in one step.
 
+    Where a checkpoint of the run is in the folder, the files are put next to it, ``run.json`` last, and then it is
+    removed: until then the run can be gone on with.
+
     Raises:
-        OutputError: the folder cannot be written; nothing is left under its name then.
+        OutputError: the folder cannot be written; nothing is left under its name then, or the checkpoint alone.
     """
-    with _beside(folder) as partial:
+    with beside(folder) as partial:
         (partial / "run.json").write_text(run.record.model_dump_json(indent=2) + "\n")
         figures: dict[str, Any] = {"person_ids": run.evaluation.people, **run.evaluation.per_person}
         np.savez(partial / "per_person.npz", **figures)
@@ -70,9 +71,20 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
             from fedpersona.simulation.report import write_report  # matplotlib: only where something is drawn
 
             write_report(run.record, run.shared, run.split.catalogue, partial)
+        if has_checkpoint(folder):
+            _beside_checkpoint(partial, folder)
+            return
         if folder.exists():  # an empty folder of that name: os.rename replaces it on POSIX only
             folder.rmdir()
         partial.rename(folder)
+
+
+def _beside_checkpoint(partial: Path, folder: Path) -> None:
+    if (folder / "run.json").exists():
+        raise OutputError(f"{folder}: another process finished this run")
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == "run.json"):
+        file.replace(folder / file.name)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def _header(run: Run) -> dict[str, Any]:
@@ -107,42 +119,3 @@ def read_model(folder: Path | str) -> tuple[TasteModel, Shared]:
     if not whole:
         raise DataError("the arrays are not those that were written: their hash differs", path=file)
     return model, shared
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder next to ``folder``; whatever is left of it in the end is removed."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
-        partial.chmod(0o777 & ~_umask())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another with --out") from None
-    try:
-        yield partial
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: could not be written whole ({error.strerror}); nothing of this run was left"
-        ) from None
-    finally:
-        with _uninterrupted():
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold back further requests to stop while half-written files are taken away."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

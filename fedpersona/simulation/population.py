@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +16,21 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.errors import DataError, SplitError
 from fedpersona.plays import Plays
 
-__all__ = ["Population", "Split"]
+__all__ = ["Population", "Split", "pieces", "unit_weights"]
+
+_PIECE = 1 << 22
+"""Entries of a column that are looked at together: columns may be files larger than memory."""
+
+
+def pieces(column: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield a column in pieces, each contiguous."""
+    for start in range(0, len(column), _PIECE):
+        yield np.ascontiguousarray(column[start : start + _PIECE])
+
+
+def unit_weights(count: int) -> NDArray[np.float32]:
+    """Return so many weights of one, which take no memory; they cannot be written to."""
+    return np.broadcast_to(np.float32(1.0), (count,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +53,8 @@ class Population:
     """Unix seconds of the last play of each, shape (interactions,), or None."""
     person_ids: NDArray[np.int64]
     """The ids people have in the source, shape (people,)."""
+    folder: Path | None = None
+    """Where all of it lies, columns as files that are mapped into memory; None where it is in memory alone."""
 
     def __post_init__(self) -> None:
         for name in ("indptr", "items", "weights", "person_ids"):
@@ -55,24 +74,44 @@ class Population:
         self._check_entries()
 
     def _check_entries(self) -> None:
-        rows = len(self.catalogue)
-        outside = np.flatnonzero((self.items < 0) | (self.items >= rows))
-        if outside.size:
-            problem = f"is {self.items[outside[0]]}: rows of this catalogue go from 0 to {rows - 1:,}"
-            raise DataError(problem, path=self.name, place=f"items[{outside[0]}]")
-        falls = np.diff(self.items) <= 0
-        falls[self.indptr[1:-1][(self.indptr[1:-1] > 0) & (self.indptr[1:-1] < self.items.size)] - 1] = False
+        for start in range(0, self.items.size, _PIECE):
+            self._check_items(start, min(start + _PIECE, self.items.size))
+        single = self.weights.strides == (0,)
+        for number, some in enumerate(pieces(self.weights[:1] if single else self.weights)):
+            bad = np.flatnonzero(~(np.isfinite(some) & (some > 0)))
+            if bad.size:
+                place = f"weights[{number * _PIECE + bad[0]}]"
+                raise DataError("a weight must be positive and finite", path=self.name, place=place)
+
+    def _check_items(self, start: int, end: int) -> None:
+        rows, items = len(self.catalogue), np.asarray(self.items[start:end])
+        if items.min() < 0 or items.max() >= rows:
+            outside = int(np.flatnonzero((items < 0) | (items >= rows))[0])
+            problem = f"is {items[outside]}: rows of this catalogue go from 0 to {rows - 1:,}"
+            raise DataError(problem, path=self.name, place=f"items[{start + outside}]")
+        before = max(start - 1, 0)  # the last item of the piece before is compared with too
+        falls = np.diff(self.items[before:end]) <= 0
+        begins = self.indptr[np.searchsorted(self.indptr, before, side="right") : np.searchsorted(self.indptr, end)]
+        falls[begins - before - 1] = False
         if falls.any():
-            place = int(np.flatnonzero(falls)[0]) + 1
+            place = before + int(np.flatnonzero(falls)[0]) + 1
             person = int(np.searchsorted(self.indptr, place, side="right")) - 1
             raise DataError(
                 f"a person's items must increase: person {person} has {self.items[place]} twice or out of order",
                 path=self.name,
                 place=f"items[{place}]",
             )
-        bad = np.flatnonzero(~(np.isfinite(self.weights) & (self.weights > 0)))
-        if bad.size:
-            raise DataError("a weight must be positive and finite", path=self.name, place=f"weights[{bad[0]}]")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Weights of one are sent as one number, however many they are."""
+        state = dict(vars(self))
+        if self.weights.strides == (0,):
+            state["weights"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        weights = state["weights"]
+        vars(self).update(state, weights=unit_weights(state["items"].size) if weights is None else weights)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -113,15 +152,19 @@ class Population:
 
     def first(self, people: int) -> Population:
         """Return the first so many people."""
-        end = int(self.indptr[people])
+        return self.between(0, people)
+
+    def between(self, begin: int, end: int, catalogue: Catalogue | None = None) -> Population:
+        """Return the people from position ``begin`` to before ``end``, of another catalogue of that length if given."""
+        rows = slice(int(self.indptr[begin]), int(self.indptr[end]))
         return Population(
             name=self.name,
-            catalogue=self.catalogue,
-            indptr=self.indptr[: people + 1],
-            items=self.items[:end],
-            weights=self.weights[:end],
-            times=None if self.times is None else self.times[:end],
-            person_ids=self.person_ids[:people],
+            catalogue=catalogue or self.catalogue,
+            indptr=self.indptr[begin : end + 1] - self.indptr[begin],
+            items=self.items[rows],
+            weights=self.weights[rows],
+            times=None if self.times is None else self.times[rows],
+            person_ids=self.person_ids[begin:end],
         )
 
     def person(self, person_id: int) -> int:
@@ -142,7 +185,10 @@ class Population:
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """How many people played each item, shape (items,)."""
-        return np.bincount(self.items, minlength=len(self.catalogue)).astype(np.int64)
+        counts = np.zeros(len(self.catalogue), np.int64)
+        for some in pieces(self.items):
+            counts += np.bincount(some, minlength=len(counts))
+        return counts
 
     @cached_property
     def data_hash(self) -> str:
@@ -151,7 +197,8 @@ class Population:
         for array in (self.indptr, self.items, self.weights, self.times, self.person_ids):
             if array is not None:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for some in pieces(array):
+                    digest.update(some.data)
         return digest.hexdigest()
 
     @classmethod
@@ -229,7 +276,8 @@ class Split:
         """
         digest = hashlib.sha256("\x1f".join(self.catalogue.ids).encode())
         for array in (self.train.indptr, self.train.items, self.val, self.test):
-            digest.update(np.ascontiguousarray(array.astype(np.int64)).data)
+            for some in pieces(array):
+                digest.update(some.astype(np.int64).data)
         return digest.hexdigest()
 
     def __repr__(self) -> str:

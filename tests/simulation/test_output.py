@@ -161,7 +161,7 @@ def test_two_runs_that_want_one_folder_do_not_mix(run, tmp_path, monkeypatch):
     from fedpersona.simulation import report
 
     monkeypatch.setattr(report, "write_report", lambda *_: write_run(run, tmp_path / "a", report=False))
-    with pytest.raises(OutputError, match="nothing of this run was left"):
+    with pytest.raises(OutputError, match="nothing of it was left"):
         write_run(run, tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert read_record(tmp_path / "a") == run.record

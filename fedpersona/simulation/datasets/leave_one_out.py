@@ -12,7 +12,7 @@ from fedpersona.errors import DataError
 from fedpersona.randomness import generator
 from fedpersona.simulation.population import Population, Split
 
-__all__ = ["NEGATIVES", "SPLIT_SEED", "at_random", "by_time"]
+__all__ = ["NEGATIVES", "SHORTEST", "SPLIT_SEED", "at_random", "by_time", "latest"]
 
 SPLIT_SEED = 2026
 """Seeds every split of a real dataset, so that runs with other training seeds stay comparable."""
@@ -20,7 +20,7 @@ SPLIT_SEED = 2026
 NEGATIVES = 99
 """Items drawn beside each held-out one, for the sampled protocol of older papers."""
 
-_SHORTEST = 3
+SHORTEST = 3
 """Fewest items of a person: one to test, one to validate, one to learn from."""
 
 _MOST_PEOPLE_WITH_NEGATIVES = 20_000
@@ -49,9 +49,9 @@ def by_time(population: Population, seed: int = SPLIT_SEED, *, file_order: NDArr
     times = population.times[rows]
     ties = kept.items if file_order is None else file_order[rows]
     left = np.ones(kept.interactions, np.bool_)
-    test = _latest(kept.indptr, times, ties, left)
+    test = latest(kept.indptr, times, ties, left)
     left[test] = False
-    val = _latest(kept.indptr, times, ties, left)
+    val = latest(kept.indptr, times, ties, left)
     return _held_out(kept, test=test, val=val, rng=generator(seed, "leave-one-out negatives"))
 
 
@@ -78,7 +78,7 @@ def at_random(population: Population, seed: int = SPLIT_SEED) -> Split:
     return _held_out(kept, test=order[begins], val=order[begins + 1], rng=rng)
 
 
-def _latest(
+def latest(
     indptr: NDArray[np.int64],
     times: NDArray[np.int64],
     ties: NDArray[np.integer],
@@ -118,10 +118,10 @@ def _select(population: Population, people: NDArray[np.bool_], rows: NDArray[np.
 def _long_enough(population: Population) -> tuple[Population, NDArray[np.bool_]]:
     """Return the people with three items or more, and which interactions are theirs."""
     lengths = np.diff(population.indptr)
-    people = lengths >= _SHORTEST
+    people = lengths >= SHORTEST
     if not people.any():
         raise DataError(
-            f"nobody in {population.name} has {_SHORTEST} items, which holding one back for the test and one "
+            f"nobody in {population.name} has {SHORTEST} items, which holding one back for the test and one "
             "for validation needs"
         )
     rows = np.repeat(people, lengths)

@@ -1,4 +1,4 @@
-"""From what a person types to a split: a dataset's name, or the path of an ``.npz`` file."""
+"""From what a person types to a split: a dataset's name, the path of an ``.npz`` file, or a converted folder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fedpersona.errors import ConfigError, UnknownName
-from fedpersona.simulation.datasets import lastfm, leave_one_out, movielens, npz
+from fedpersona.errors import ConfigError, DataError, UnknownName
+from fedpersona.simulation.datasets import columnar, lastfm, leave_one_out, movielens, npz
 from fedpersona.simulation.datasets.folders import Original, data_folder, expanded
 from fedpersona.simulation.population import Split
 
@@ -21,7 +21,7 @@ _REAL: dict[str, tuple[Original, Callable[[Path | None], Split]]] = {
 }
 
 KNOWN: tuple[str, ...] = (*_REAL, _SYNTHETIC)
-"""The datasets that go by a name; a path to an ``.npz`` split works as well."""
+"""The datasets that go by a name; the path of an ``.npz`` split or of a converted folder works as well."""
 
 _DEFAULT_PEOPLE = 2000
 
@@ -37,7 +37,8 @@ def load(
     """Return the split that a name or a path stands for.
 
     Args:
-        source: one of ``KNOWN``, or the path of an ``.npz`` split (``./synthetic`` for a file of that name).
+        source: one of ``KNOWN``, or the path of an ``.npz`` split or of a folder that ``fedpersona convert`` made
+            (``./synthetic`` for a file of that name).
         data: the folder with original files; the environment variable FEDPERSONA_DATA where it is None.
         seed: seeds the synthetic people. Real datasets are split the same whatever it is.
         people: how many synthetic people; 2,000 where it is None.
@@ -58,8 +59,11 @@ def load(
         _, read = _REAL[source]
         return read(data_folder(data))
     if _is_path(source):
-        return npz.read(expanded(Path(source)))
-    raise UnknownName("dataset", source, (*KNOWN, "or give the path of an .npz split"))
+        path = expanded(Path(source))
+        if columnar.is_parquet(path):
+            raise DataError("is not read as it is: make a folder of it first with 'fedpersona convert'", path=path)
+        return columnar.read(path) if path.is_dir() else npz.read(path)
+    raise UnknownName("dataset", source, (*KNOWN, "or give the path of an .npz split or of a converted folder"))
 
 
 def available(data: Path | None = None) -> dict[str, str | None]:
@@ -75,7 +79,9 @@ def available(data: Path | None = None) -> dict[str, str | None]:
 
 def _is_path(source: str) -> bool:
     separators = {os.sep, os.altsep} - {None}
-    return source.endswith(".npz") or any(s in source for s in separators if s) or Path(source).is_file()
+    if source.endswith(".npz") or any(s in source for s in separators if s):
+        return True
+    return Path(source).is_file() or columnar.is_population(Path(source))
 
 
 def _synthetic(*, seed: int, people: int, items: int | None) -> Split:
