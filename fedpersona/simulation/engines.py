@@ -17,6 +17,7 @@ from fedpersona.simulation.private_table import PrivateTable
 from fedpersona.simulation.scoring import PersonalScorer, Scorer
 from fedpersona.taste.gradient import FactorModel
 from fedpersona.taste.model import Shared, TasteModel
+from fedpersona.taste.neural import TorchTaste
 
 __all__ = ["EngineName", "make_engine", "make_scorer"]
 
@@ -66,6 +67,10 @@ def make_engine(
         return DeviceEngine(model, population, behaviour, progress, privates=privates, first=first)
     if name != "cohort":
         raise UnknownName("engine", name, get_args(EngineName))
+    if isinstance(model, TorchTaste):
+        from fedpersona.simulation.neural import NeuralEngine  # torch: only where a module runs
+
+        return NeuralEngine(model, population, behaviour, progress, privates=privates, first=first)
     if isinstance(model, FactorModel):
         return FactorEngine(model, population, behaviour, progress, privates=privates, first=first, workers=workers)
     return CohortEngine(model, population, behaviour, progress, workers=workers, first=first)
@@ -87,6 +92,10 @@ def make_scorer(
         people: positions of those who are scored, increasing.
         kept: what these people's devices keep, a row each; None where the model remembers nothing.
     """
+    if isinstance(model, TorchTaste):
+        from fedpersona.simulation.neural import NeuralScorer
+
+        return NeuralScorer(model, shared, population, people, kept)
     if isinstance(model, FactorModel):
         return FactorScorer(model, shared, population, people, kept)
     return cohort_form(model).scorer(shared)

@@ -12,13 +12,14 @@ from fedpersona.taste.ease import Ease
 from fedpersona.taste.gradient import FedMF, FedRecon, PFedRec
 from fedpersona.taste.ials import IALS
 from fedpersona.taste.model import TasteModel
+from fedpersona.taste.neural import FedNCF
 from fedpersona.taste.popularity import Popularity
 from fedpersona.taste.subspace import Subspace
 
-__all__ = ["MODELS", "create"]
+__all__ = ["MODELS", "create", "make"]
 
 MODELS: Mapping[str, type[TasteModel]] = {
-    model.name: model for model in (Popularity, Subspace, Ease, IALS, FedMF, FedRecon, PFedRec)
+    model.name: model for model in (Popularity, Subspace, Ease, IALS, FedMF, FedRecon, PFedRec, FedNCF)
 }
 """Every model by name, the floor first."""
 
@@ -32,7 +33,11 @@ def create(name: str, settings: Mapping[str, Any] | None = None) -> TasteModel:
     """
     if name not in MODELS:
         raise UnknownName("model", name, tuple(MODELS))
-    kind = MODELS[name]
+    return make(MODELS[name], name, settings)
+
+
+def make(kind: type[TasteModel], name: str, settings: Mapping[str, Any] | None = None) -> TasteModel:
+    """Make a model of a class with settings; errors as of :func:`create`."""
     for setting in settings or {}:
         if setting not in kind.model_fields:
             raise UnknownName(f"setting of {name}", setting, tuple(kind.model_fields))

@@ -1,0 +1,38 @@
+"""FedNCF: neural collaborative filtering with a private user vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from fedpersona.taste.neural.model import TorchTaste
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["FedNCF"]
+
+
+class FedNCF(TorchTaste):
+    """A multilayer perceptron over a person's vector and an item's (He et al. 2017, section 3.3), federated.
+
+    After Perifanis and Efraimidis 2022: the person's vector stays on the device; item vectors and the perceptron are
+    shared, and move by what they moved by on devices.
+    """
+
+    name: ClassVar[str] = "fedncf"
+    summary: ClassVar[str] = "a perceptron over a private vector and shared item vectors"
+    remembers: ClassVar[bool] = True
+
+    dim: int = Field(32, ge=1, le=1024)
+    """Length of a vector."""
+    width: int = Field(32, ge=2, le=4096)
+    """Of the first hidden layer; the second has half of it."""
+
+    @classmethod
+    def module_class(cls) -> type[nn.Module]:
+        """Return the perceptron."""
+        from fedpersona.taste.neural.perceptron import Perceptron
+
+        return Perceptron
