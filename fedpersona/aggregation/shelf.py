@@ -1,4 +1,8 @@
-"""Models on disk, each in a file that is named by the hash of the model: whole, or not there."""
+"""Models on disk, each in a file that is named by the hash of the model: whole, or not there.
+
+Beside a model may lie what the server keeps for itself with it, as an optimiser's moments: a file of the same name and
+another ending, which no device is given.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedpersona.errors import DiskFull, LayoutMismatch, OutputError, StateDamaged
 from fedpersona.taste.model import Shared
@@ -20,6 +27,7 @@ __all__ = ["Shelf", "Staged", "sync_folder", "write_staged"]
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".model"
+_KEPT = ".kept"
 _STAGED = ".part"
 _LEFT_OVER = 86_400  # seconds after which a staged file is of a process that was killed
 
@@ -79,6 +87,42 @@ class Shelf:
         """
         return write_staged(self.folder / f"{shared.hash()}{_SUFFIX}", pack(shared, settings))
 
+    def stage_kept(self, shared: Shared) -> Staged | None:
+        """Write what the server keeps with a model to disk likewise; None where it keeps nothing.
+
+        Raises:
+            DiskFull: there is no room.
+            OutputError: the folder cannot be written.
+        """
+        if not shared.kept:
+            return None
+        from safetensors.numpy import save
+
+        kept = {name: np.ascontiguousarray(array, np.float64) for name, array in shared.kept.items()}
+        return write_staged(self.folder / f"{shared.hash()}{_KEPT}", save(kept))
+
+    def kept(self, model_hash: str) -> Mapping[str, NDArray[np.float64]]:
+        """Return what the server keeps with a model; nothing where it kept nothing.
+
+        Raises:
+            StateDamaged: the file is not one that was written here.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        path = self.folder / f"{model_hash}{_KEPT}"
+        if not _HASH.fullmatch(model_hash) or not path.is_file():
+            return {}
+        try:
+            found: dict[str, NDArray[np.float64]] = load(path.read_bytes())
+        except OSError as error:
+            raise StateDamaged(f"{path}: cannot be read ({error.strerror}); look at its rights and the disk") from None
+        except (SafetensorError, ValueError, TypeError, KeyError):
+            found = {"": np.array([np.nan])}
+        if any(array.dtype != np.float64 or not np.isfinite(array).all() for array in found.values()):
+            raise StateDamaged(f"{path}: is not what was written; put it back from your backup")
+        return found
+
     def read(self, model_hash: str) -> Shared:
         """Read a model and check that it is the one of this hash.
 
@@ -109,6 +153,9 @@ class Shelf:
             if _HASH.fullmatch(path.stem) and path.stem not in keep:
                 path.unlink(missing_ok=True)
                 gone += 1
+        for path in self.folder.glob(f"*{_KEPT}"):
+            if _HASH.fullmatch(path.stem) and path.stem not in keep:
+                path.unlink(missing_ok=True)
         for path in self.folder.glob(f"*{_STAGED}"):
             if time.time() - path.stat().st_mtime > _LEFT_OVER:
                 path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +126,8 @@ class Trainings:
     def checkpoint(self, training: Training, shared: Shared, answered: int) -> None:
         """Keep the model after a round; it is on disk when this returns, or the last one still counts.
 
-        The same model again is harmless. :meth:`fedpersona.aggregation.registry.Registry.prune` deletes the files
-        of all but the two last.
+        What the server keeps for itself with it, as an optimiser's moments, lies beside it. The same model again is
+        harmless. :meth:`fedpersona.aggregation.registry.Registry.prune` deletes the files of all but the two last.
 
         Args:
             training: the one that runs.
@@ -138,17 +138,23 @@ class Trainings:
             ServerError: the training has ended, or this is not the round after the last one.
             DiskFull: there is no room; the last checkpoint still counts.
         """
-        staged = self._shelf.stage(shared, dict(training.settings))
         found = shared.hash()
+        staged = self._shelf.stage(shared, dict(training.settings))
+        beside = None
         try:
+            beside = self._shelf.stage_kept(shared)
             with self._database.writing() as connection:
                 if self._is_there(connection, training.id, shared.round_number, found):
                     return
+                if beside is not None:
+                    beside.place()
                 staged.place()
                 row = {"training": training.id, "round_number": shared.round_number, "hash": found}
                 connection.execute(checkpoints.insert().values(**row, answered=answered, at=int(self._clock())))
         finally:
-            staged.path.unlink(missing_ok=True)
+            for file in (staged, beside):
+                if file is not None:
+                    file.path.unlink(missing_ok=True)
 
     def _is_there(self, connection: Connection, number: int, round_number: int, found: str) -> bool:
         """Tell whether this very checkpoint is there; check that it may be added if not."""
@@ -168,13 +174,15 @@ class Trainings:
     def resume(self, training: Training) -> Shared | None:
         """Return the model after the last completed round; None where there is none: begin with the initial model.
 
+        It has what the server keeps with it: a training goes on as if it had never been interrupted.
+
         Raises:
             StateDamaged: its file is missing or not what was written.
         """
         chosen = select(checkpoints.c.hash).where(checkpoints.c.training == training.id)
         with self._database.reading() as connection:
             found = connection.scalar(chosen.order_by(checkpoints.c.round_number.desc()).limit(1))
-        return None if found is None else self._shelf.read(found)
+        return None if found is None else replace(self._shelf.read(found), kept=self._shelf.kept(found))
 
     def answered(self, training: Training) -> list[int]:
         """Return how many devices were in the sum of each completed round, also of those before a restart."""

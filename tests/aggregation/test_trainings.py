@@ -1,5 +1,6 @@
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,45 @@ def test_a_full_disk_keeps_the_last_checkpoint(kept, folder, monkeypatch):
     assert same(kept.resume(training), model(0))
     kept.checkpoint(training, model(1), 5)
     assert same(kept.resume(training), model(1))
+
+
+def with_moments(round_number):
+    return replace(model(round_number), kept={"table.first": np.full((3, 2), round_number + 1e-12)})
+
+
+def test_what_a_server_keeps_with_a_model_is_there_after_a_restart(kept, database, folder):
+    training = begun(kept)
+    kept.checkpoint(training, model(0), 0)
+    assert kept.resume(training).kept == {}
+    for number in (1, 2, 3):
+        kept.checkpoint(training, with_moments(number), 5)
+    found = Trainings(database, folder).resume(training).kept
+    assert list(found) == ["table.first"]
+    assert found["table.first"].dtype == np.float64
+    assert np.array_equal(found["table.first"], np.full((3, 2), 3 + 1e-12))
+
+
+def test_what_is_kept_goes_with_its_model_and_is_no_model(kept, database, folder):
+    training = begun(kept)
+    for number in range(4):
+        kept.checkpoint(training, with_moments(number), 5)
+    Registry(database, folder).prune(keep=1)
+    names = sorted(path.name for path in folder.iterdir())
+    expected = [f"{model(number).hash()}{ending}" for number in (2, 3) for ending in (".kept", ".model")]
+    assert names == sorted(expected)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[:-1], lambda whole: b"", lambda whole: whole[:-8] + b"\xff" * 8]
+)
+def test_moments_that_were_changed_are_not_gone_on_with(kept, folder, damage):
+    training = begun(kept)
+    kept.checkpoint(training, with_moments(0), 0)
+    (path,) = folder.glob("*.kept")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(StateDamaged, match="not what was written"):
+        kept.resume(training)
 
 
 def test_there_is_one_training_at_a_time(kept, database):
