@@ -4,8 +4,8 @@
     python simulations/benchmarks/speed.py --workload W W2 --epochs 1 5 --data ml-100k.inter
     python simulations/benchmarks/speed.py --workload W2 --engines fedpersona
 
-``peers/workload.py`` says what W and W2 are to the letter. ``pip install -e '.[peers]'`` brings the other simulators;
-``--peers-python`` runs them by the Python of another environment that has them and no fedpersona.
+``peers/workload.py`` says what W and W2 are to the letter. The other simulators live in an environment of their own:
+``peers/requirements.txt`` says how it is made, ``--peers-python`` which it is.
 
 Before anything is timed it is checked that all learn the same: after as many rounds every other simulator's loss, the
 way that its item table has gone, and on W its HR@10 and NDCG@10 must lie within the noise that fedpersona's have over
