@@ -33,11 +33,12 @@ class PFedRec(FactorModel):
     summary: ClassVar[str] = "a private scorer over shared items, which every device fits to its owner"
     biased: ClassVar[bool] = True
 
+    rounds: int = Field(90, ge=1, le=100_000)
     spread: float = Field(1.0, gt=0, le=10)
     batch: int = Field(256, ge=1, le=1_000_000)
     lr: float = Field(0.1, gt=0, le=1e6)
     """Step of the scorer on the device."""
-    item_lr: float = Field(20_000.0, gt=0, le=1e9)
+    item_lr: float = Field(30_000.0, gt=0, le=1e9)
     """Step of the items on the device: far longer, since the server takes the mean over all devices, of which few have
     moved an item."""
     fit_lr: float = Field(0.1, gt=0, le=1e6)
