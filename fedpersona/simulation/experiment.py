@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,24 +11,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fedpersona.errors import ConfigError
 from fedpersona.simulation import datasets
+from fedpersona.simulation.callbacks import Callback, Callbacks
 from fedpersona.simulation.central import twins_of
 from fedpersona.simulation.cohort import cohort_form
 from fedpersona.simulation.engines import make_scorer
 from fedpersona.simulation.environment import git_revision, versions
 from fedpersona.simulation.evaluation import Evaluation, people_sample
+from fedpersona.simulation.keeping import Facts, Keeping
 from fedpersona.simulation.measurement import Measured, Measurement
 from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.private_run import measure_privacy, note_delta, protected_model, without_noise
 from fedpersona.simulation.record import DataFacts, RunConfig, RunRecord
-from fedpersona.simulation.scoring import PersonalScorer, Scorer
+from fedpersona.simulation.scoring import PersonalScorer, Scorer, Serving
 from fedpersona.simulation.statistics import comparison_rows, describe
-from fedpersona.simulation.training import Training, cohort_of, train
-from fedpersona.taste import Popularity, Shared, TasteModel, create
+from fedpersona.simulation.training import Following, Training, cohort_of, train
+from fedpersona.taste import GradientModel, Popularity, Shared, TasteModel, create
+from fedpersona.taste.neural import TorchTaste
 
 __all__ = ["Run", "load_split", "simulate"]
 
@@ -61,7 +65,14 @@ def load_split(config: RunConfig) -> Split:
     )
 
 
-def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split | None = None) -> Run:
+def simulate(
+    config: RunConfig,
+    narrator: Narrator | None = None,
+    split: Split | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
+    keeping: Keeping | None = None,
+) -> Run:
     """Run an experiment. With an epsilon it is not repeatable to the bit: noise is never drawn from a seed.
 
     One BLAS thread does all of it, next to the engine's own workers: a figure must not depend on how many cores
@@ -71,16 +82,29 @@ def simulate(config: RunConfig, narrator: Narrator | None = None, split: Split |
         config: all that decides its numbers.
         narrator: hears about it as it goes.
         split: the data, where it has been loaded already; by default ``load_split(config)``.
+        callbacks: follow the run (:mod:`fedpersona.simulation.callbacks`).
+        keeping: leaves checkpoints in a folder, and goes on from one; by default nothing is written.
 
     Raises:
         InputError: the dataset, the model or a setting is not what it should be.
         RoundFailed: too few devices answered a round.
+        Interrupted: somebody asked to stop, and a checkpoint was left; only with ``keeping``.
     """
-    with threadpool_limits(1):
-        return _simulate(config, narrator or Silence(), split)
+    narrator = narrator or Silence()
+    told = Callbacks(callbacks, narrator)
+    try:
+        with threadpool_limits(1):
+            run = _simulate(config, narrator, split, told, keeping)
+    except BaseException:
+        told.interrupt()
+        raise
+    told.end(run.record)
+    return run
 
 
-def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run:
+def _simulate(
+    config: RunConfig, narrator: Narrator, split: Split | None, callbacks: Callbacks, keeping: Keeping | None
+) -> Run:
     clock = _Stopwatch()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     exact = create_model(config)  # before any data is read: a wrong name shows at once
@@ -88,14 +112,20 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
         narrator.stage(f"reading {config.dataset}")
         with clock.measure("reading"):
             split = load_split(config)
+    if keeping is not None:
+        facts = Facts(config, split.question, split.train.data_hash, versions(), started)
+        started = keeping.begin(facts, narrator).started
+        clock.seconds["training"] = keeping.trained_before
     serving = _serving(config, split)
     measurement = Measurement(split, people_sample(split, config.evaluate_people, config.seed), config.seed)
     model, protection = exact, None
     if config.epsilon is not None:
         note_delta(config.delta, cohort_of(config, len(split.train)), narrator)
         model, protection = protected_model(config, exact, split, config.epsilon)
+    following = Following(callbacks, keeping, _on_the_way(model, measurement, config), config.evaluate_every)
+    callbacks.start(config, keeping.done if keeping else 0)
     with clock.measure("training"):
-        training = train(model, split.train, config, narrator, protection, measurement.people)
+        training = train(model, split.train, config, narrator, protection, measurement.people, following)
     narrator.stage(
         "measuring on test items"
         if protection
@@ -107,7 +137,7 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
             for number, shared in training.models.items()
         }
         federated = _federated(config, training, scorers[len(training.reports)], measurement, serving)
-        rounds = measurement.curve(training.reports, scorers, federated.result.serving)
+        rounds = measurement.curve(training.reports, scorers, federated.result.serving, training.measured)
         floors = [_floor(split, measurement)]
     privacy = None
     if protection is not None:
@@ -134,6 +164,8 @@ def _simulate(config: RunConfig, narrator: Narrator, split: Split | None) -> Run
         model_hash=training.shared.hash(),
         seconds={stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         privacy=privacy,
+        collected=training.collected,
+        resumed=keeping.resumed if keeping else [],
     )
     return Run(record, model, training.shared, split, federated.evaluation)
 
@@ -142,14 +174,28 @@ def create_model(config: RunConfig) -> TasteModel:
     """Make the model of a run.
 
     Raises:
-        ConfigError: a setting is out of range, or one of those that a run chooses for itself.
+        ConfigError: a setting is out of range, or one of those that a run chooses for itself; or devices that mask
+            cannot train the model.
     """
     for name in ("recency", "discount"):
         if name in config.settings:
             raise ConfigError(f"give {name} to the run (--{name}), not to the model: a run chooses or fixes it")
     if "noise" in config.settings:
         raise ConfigError("give an epsilon to the run (--epsilon), not noise to the model: the noise follows from it")
-    return create(config.model, config.settings)
+    if config.model.startswith("torch:"):
+        from fedpersona.simulation.neural.loading import brought  # runs the file that the model's module is in
+
+        model: TasteModel = brought(config.model, config.settings)
+    else:
+        model = create(config.model, config.settings)
+    if isinstance(model, TorchTaste):
+        _ = model.blueprint  # says so where torch is not there
+    if config.secure and isinstance(model, GradientModel):
+        raise ConfigError(
+            f"--secure changes no bit of a model, and of {config.model_shown} it would: devices that mask keep no "
+            "private part from round to round, and reckon in other precision than the engines do. Leave --secure out"
+        )
+    return model
 
 
 @dataclass
@@ -171,6 +217,20 @@ def _serving(config: RunConfig, split: Split) -> dict[str, Any]:
     return {"recency": recency, "discount": config.discount}
 
 
+def _on_the_way(
+    model: TasteModel, measurement: Measurement, config: RunConfig
+) -> Callable[[Shared, NDArray[np.float32] | None], float]:
+    """Return what measures a model while it is trained, with the serving that is fixed beforehand, or none."""
+    recency = None if isinstance(config.recency, str) else config.recency
+    discount = 0.0 if isinstance(config.discount, str) else config.discount
+
+    def measure(shared: Shared, kept: NDArray[np.float32] | None) -> float:
+        scorer = make_scorer(model, shared, measurement.split.train, measurement.people, kept)
+        return measurement.on_the_way(scorer, Serving(recency, discount))
+
+    return measure
+
+
 def _federated(
     config: RunConfig,
     training: Training,
@@ -179,7 +239,7 @@ def _federated(
     serving: dict[str, Any],
 ) -> Measured:
     return measurement.measure(
-        config.model,
+        config.model_shown,
         "federated",
         scorer,
         **serving,

@@ -76,13 +76,25 @@ class Measurement:
         return Measured(result, test, tried)
 
     def curve(
-        self, reports: list[RoundReport], scorers: Mapping[int, Scorer | PersonalScorer], choice: ServingChoice
+        self,
+        reports: list[RoundReport],
+        scorers: Mapping[int, Scorer | PersonalScorer],
+        choice: ServingChoice,
+        measured: Mapping[int, float],
     ) -> list[RoundFigures]:
-        """Return every round's report, with accuracy where the round's model was kept."""
+        """Return every round's report, with accuracy where the round's model was kept or measured on the way."""
         return [
-            RoundFigures(**vars(report), **self._accuracy(scorers.get(report.round_number), choice))
+            RoundFigures(
+                **vars(report),
+                **self._accuracy(scorers.get(report.round_number), choice),
+                val_ndcg_meanwhile=measured.get(report.round_number),
+            )
             for report in reports
         ]
+
+    def on_the_way(self, scorer: Scorer | PersonalScorer, serving: Serving) -> float:
+        """Return NDCG@10 on validation items while a model is trained."""
+        return quick_ndcg(self.split, serve(scorer, self.raw, serving), on="val", people=self.people)
 
     def _accuracy(self, scorer: Scorer | PersonalScorer | None, choice: ServingChoice) -> dict[str, float]:
         if scorer is None:

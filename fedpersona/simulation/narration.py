@@ -8,11 +8,15 @@ from typing import Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 __all__ = ["Narrator", "Silence", "Terminal", "printable"]
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_MOVES = 0.1
+"""A round can take a millisecond, and moving a bar a tenth of that."""
+_SURE_SECONDS = 0.5
+"""Time before a rate or what is left is said: the first round warms caches up."""
 
 
 def printable(text: str) -> str:
@@ -28,7 +32,19 @@ class Narrator(Protocol):
         ...
 
     def progress(self, done: int, total: int) -> None:
-        """``done`` of ``total`` of the present stage are done; may be called from several threads."""
+        """``done`` of ``total`` of the present stage or round are done; may be called from several threads."""
+        ...
+
+    def rounds(self, text: str, done: int, total: int, devices: int, figure: float | None = None) -> None:
+        """``done`` of ``total`` rounds are done, with so many devices since the call before; may cost no time.
+
+        Args:
+            text: the model, and on how many devices.
+            done: rounds that are done; the first call says from where the training goes on.
+            total: rounds that there will be.
+            devices: how many answered in the rounds since the last call.
+            figure: NDCG@10 on validation items as it was last measured.
+        """
         ...
 
     def note(self, text: str) -> None:
@@ -45,28 +61,34 @@ class Silence:
     def progress(self, done: int, total: int) -> None:
         """Say nothing."""
 
+    def rounds(self, text: str, done: int, total: int, devices: int, figure: float | None = None) -> None:
+        """Say nothing."""
+
     def note(self, text: str) -> None:
         """Say nothing."""
 
 
 class Terminal:
-    """Tells a run on a console: a live bar where it is a terminal, a line a stage where it is not."""
+    """Tells a run on a console: a live bar where it is a terminal, a line every few seconds where it is not."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._live = console.is_terminal
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self._live,
+            refresh_per_second=8,
         )
-        self._task = self._bar.add_task("starting", total=None)
+        self._task = self._bar.add_task("starting", total=None, facts="")
         self._text = ""
-        self._last_line = time.monotonic()
+        self._last = time.monotonic()
+        self._pace: _Pace | None = None
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -79,22 +101,88 @@ class Terminal:
 
     def stage(self, text: str) -> None:
         """Begin a new bar, or print a line."""
-        text = printable(text)
-        self._text = text
-        self._last_line = time.monotonic()
-        if self.console.is_terminal:
-            self._bar.reset(self._task, description=escape(text), total=None)
+        self._pace = None
+        self._begin(printable(text))
+
+    def _begin(self, text: str) -> None:
+        self._text, self._last = text, time.monotonic()
+        if self._live:
+            self._bar.reset(self._task, description=escape(text), total=None, facts="")
         else:
-            self.console.print(text, highlight=False, markup=False)
+            self._line(text)
 
     def progress(self, done: int, total: int) -> None:
         """Move the bar; without a terminal, print a line every few seconds."""
-        if self.console.is_terminal:
-            self._bar.update(self._task, completed=done, total=total)
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES and done < total:
-            self._last_line = time.monotonic()
-            self.console.print(f"{self._text}: {done:,} of {total:,}", highlight=False, markup=False)
+        if not self._due():
+            return
+        if self._pace is not None:
+            self._show(self._pace, done, total)
+        elif self._live:
+            self._bar.update(self._task, completed=done, total=total, facts=f"{done:,}/{total:,}")
+        elif done < total:
+            self._line(f"{self._text}: {done:,} of {total:,}")
+
+    def rounds(self, text: str, done: int, total: int, devices: int, figure: float | None = None) -> None:
+        """Move one bar over all rounds; without a terminal, print a line every few seconds."""
+        pace = self._pace
+        if pace is None:
+            self._begin(printable(text) if self._live else f"round {done + 1} of {total}: {printable(text)}")
+            self._text = printable(text)
+            self._pace = _Pace(done, total)
+            return
+        pace.done, pace.figure = done, pace.figure if figure is None else figure
+        pace.devices += devices
+        if done == total or self._due():
+            self._show(pace, 0, 1)
+
+    def _show(self, pace: _Pace, part: int, of: int) -> None:
+        facts = pace.facts()
+        if self._live:
+            done = pace.done + part / max(of, 1)
+            count = f"{pace.done:,}/{pace.total:,} rounds"
+            self._bar.update(self._task, completed=done, total=pace.total, facts=escape("  ".join((count, *facts))))
+        elif pace.done < pace.total:
+            inside = f"; {part:,} of {of:,} devices" if part else ""
+            told = ", ".join(facts)
+            self._line(f"round {pace.done + 1} of {pace.total}: {self._text}{inside}{'; ' if told else ''}{told}")
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < (_SECONDS_BETWEEN_MOVES if self._live else _SECONDS_BETWEEN_LINES):
+            return False
+        self._last = now
+        return True
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        self.console.print(printable(text), highlight=False, markup=False)
+        self._line(printable(text))
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+
+class _Pace:
+    """How fast a training goes, since this process took it up."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self.first = self.done = done
+        self.total = total
+        self.devices = 0
+        self.figure: float | None = None
+        self._started = time.monotonic()
+
+    def facts(self) -> list[str]:
+        """Return devices a second, time left and the latest figure, as far as they are known."""
+        facts, seconds = [], time.monotonic() - self._started
+        if self.done > self.first and seconds > _SURE_SECONDS:
+            facts.append(f"{self.devices / seconds:,.0f} devices/s")
+            facts.append(f"{_clock(seconds / (self.done - self.first) * (self.total - self.done))} left")
+        if self.figure is not None:
+            facts.append(f"NDCG@10 {self.figure:.4f}")
+        return facts
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

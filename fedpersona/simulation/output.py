@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fedpersona.errors import ConfigError, DataError, DataNotFound, OutputError
-from fedpersona.simulation.checkpoint import FOLDER, has_checkpoint
+from fedpersona.simulation.checkpoint import FOLDER
 from fedpersona.simulation.experiment import Run
+from fedpersona.simulation.keeping import Keeping
 from fedpersona.simulation.new_folder import beside
 from fedpersona.taste import Shared, TasteModel, create
 
@@ -48,11 +49,11 @@ def check_writable(folder: Path) -> None:
         pass
 
 
-def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
+def write_run(run: Run, folder: Path, *, report: bool = True, keeping: Keeping | None = None) -> None:
     """Write record, per-person figures, model and report, then give the folder its name in one step.
 
-    Where a checkpoint of the run is in the folder, the files are put next to it, ``run.json`` last, and then it is
-    removed: until then the run can be gone on with.
+    Where ``keeping`` left a checkpoint of the run in the folder, the files are put next to it, ``run.json`` last, and
+    then it is removed: until then the run can be gone on with.
 
     Raises:
         OutputError: the folder cannot be written; nothing is left under its name then, or the checkpoint alone.
@@ -71,7 +72,7 @@ def write_run(run: Run, folder: Path, *, report: bool = True) -> None:
             from fedpersona.simulation.report import write_report  # matplotlib: only where something is drawn
 
             write_report(run.record, run.shared, run.split.catalogue, partial)
-        if has_checkpoint(folder):
+        if keeping is not None and keeping.claimed:
             _beside_checkpoint(partial, folder)
             return
         if folder.exists():  # an empty folder of that name: os.rename replaces it on POSIX only

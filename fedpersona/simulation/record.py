@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -60,6 +61,10 @@ class RunConfig(_Frozen):
     ring_bits: Literal[32, 64] | None = None
     behaviour: Behaviour = Behaviour()
     engine: str = "cohort"
+    cluster: str | None = None
+    """Address of the Ray cluster of the engine ``ray``; None starts one on this machine."""
+    shards: int | None = Field(None, ge=1)
+    """Into how many parts the engine ``ray`` cuts the population; it changes no bit of the result."""
     secure: bool = False
     """Whether devices run secure aggregation, where a round has few enough of them; it changes no bit of the model."""
     neighbours: int = NEIGHBOURS
@@ -72,6 +77,8 @@ class RunConfig(_Frozen):
     """Popularity discount on the device; ``auto`` chooses on validation items."""
     evaluate_people: int = Field(20_000, ge=1)
     """Most people that figures are taken over: a seeded sample where there are more."""
+    evaluate_every: int | None = Field(None, ge=1)
+    """Also measure on validation items after every so many rounds, while training; nothing is chosen by it."""
     ceiling: bool = True
     """Whether central twins, which see the whole matrix, are fitted to compare with."""
     workers: int = Field(2, ge=1, le=256)
@@ -86,6 +93,13 @@ class RunConfig(_Frozen):
     """The δ that belongs to ``epsilon``; 1e-5 where it is not given."""
     noise: Literal["central", "distributed"] = "central"
     """Who adds the noise: the server to the sum, or every device its share."""
+
+    @property
+    def model_shown(self) -> str:
+        """The model's name without the folder of a file: what reports and folders are named for."""
+        kind, colon, place = self.model.partition(":")
+        file = re.split(r"[/\\]", place)[-1].replace(".py", "")
+        return f"{kind}:{file}" if colon else kind
 
     @model_validator(mode="before")
     @classmethod
@@ -147,6 +161,8 @@ class RoundFigures(_Frozen):
     val_ndcg: float | None = None
     """NDCG@10 on validation items with the serving that was chosen in the end; None where it was left out."""
     test_ndcg: float | None = None
+    val_ndcg_meanwhile: float | None = None
+    """NDCG@10 on validation items as it was measured after the round, before recency and discount were chosen."""
 
 
 class ServingChoice(_Frozen):
@@ -256,6 +272,10 @@ class RunRecord(_Frozen):
     """Wall time by stage."""
     privacy: Privacy | None = None
     """None where no noise was added."""
+    collected: str = ""
+    """What brought in the sums, in words: which engine, in which form."""
+    resumed: list[int] = Field(default_factory=list)
+    """After which rounds the training was stopped and gone on with."""
 
     @property
     def devices(self) -> int:

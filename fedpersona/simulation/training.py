@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.aggregation import Coordinator, RoundReport
-from fedpersona.aggregation.coordinator import Collector
 from fedpersona.errors import ConfigError
 from fedpersona.privacy.protection import Protection
-from fedpersona.privacy.secagg import Parameters, chances
-from fedpersona.simulation.behaviour import Behaviour
-from fedpersona.simulation.engines import make_engine
+from fedpersona.privacy.secagg import Parameters
+from fedpersona.simulation.callbacks import Callbacks
+from fedpersona.simulation.checkpoint import SoFar
+from fedpersona.simulation.collecting import collector, how_secure
+from fedpersona.simulation.keeping import Keeping
 from fedpersona.simulation.narration import Narrator
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.private_table import PrivateTable
 from fedpersona.simulation.record import RunConfig
-from fedpersona.simulation.replication import EachForMany
-from fedpersona.simulation.secure_engine import MOST_DEVICES, SecureEngine
+from fedpersona.simulation.secure_engine import MOST_DEVICES
 from fedpersona.taste import GradientModel, Shared, TasteModel
 from fedpersona.wire.plan import Plan
 
-__all__ = ["Training", "cohort_of", "least_devices", "train"]
+__all__ = ["Following", "Training", "cohort_of", "least_devices", "train"]
 
 _CURVE_POINTS = 24
 """Most rounds whose model is kept: the rest are passed over evenly."""
+_CURVE_BYTES = 1 << 30
+"""Most memory for them: of large models fewer are kept."""
+_TOLD_ROUNDS = 24
+"""Rounds up to which each is told of in which devices did not answer; of more, all of them together."""
 _SURE_SHARE = 0.9
 """Of the devices that should answer, those that distributed noise counts on by default: one more costs accuracy, one
 less the round."""
-_MOST_COPIED = 300_000_000
-"""Interactions up to which people are copied, where they cannot be multiplied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +46,13 @@ class Training:
     models: dict[int, Shared]
     """Shared models by round; the last round's is always there."""
     plans: list[Plan]
-    """What was asked in each round, with the noise that it promised."""
+    """What was asked in each round, with the noise that it promised; empty where none was."""
     kept: dict[int, NDArray[np.float32]]
     """What the devices of the watched people keep, a row each, by round; empty where the model remembers nothing."""
+    measured: dict[int, float] = field(default_factory=dict)
+    """NDCG@10 on validation items by round, where it was measured on the way."""
+    collected: str = ""
+    """What brought in the sums, in words."""
 
     @property
     def shared(self) -> Shared:
@@ -55,6 +63,19 @@ class Training:
     def seconds(self) -> float:
         """Time in rounds."""
         return sum(report.seconds_collecting + report.seconds_applying for report in self.reports)
+
+
+@dataclass(frozen=True, eq=False)
+class Following:
+    """What goes along with a training. None of it changes a bit of the model."""
+
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    keeping: Keeping | None = None
+    """Leaves checkpoints, and holds the one to go on from."""
+    measure: Callable[[Shared, NDArray[np.float32] | None], float] | None = None
+    """From a model, and what the watched people's devices keep, to NDCG@10 on validation items."""
+    every: int | None = None
+    """It is measured after every so many rounds; None never."""
 
 
 def cohort_of(config: RunConfig, people: int) -> int:
@@ -76,8 +97,9 @@ def train(
     narrator: Narrator,
     protection: Protection | None = None,
     watched: NDArray[np.int64] | None = None,
+    following: Following | None = None,
 ) -> Training:
-    """Run all rounds that the model plans.
+    """Run all rounds that the model plans, or those that are left of them.
 
     Args:
         model: the taste model.
@@ -86,13 +108,121 @@ def train(
         narrator: hears about it.
         protection: what differential privacy is promised.
         watched: positions of those whose private parts are kept beside the models, for figures; by default everyone.
+        following: what goes along; by default nothing.
 
     Raises:
         ConfigError: the cohort or the minimum does not fit the population.
         CohortTooSmall: too few devices answered a round.
         DevicesLeft: under secure aggregation, so many dropped out that a sum could not be opened.
+        Interrupted: somebody asked to stop, and a checkpoint was left.
     """
+    following = following or Following()
     cohort = cohort_of(config, len(population))
+    min_count = _min_count(config, cohort, protection)
+    secure = config.secure and cohort <= MOST_DEVICES
+    masks = Parameters(config.neighbours, config.threshold)
+    if config.secure:
+        narrator.note(how_secure(cohort, masks, config.behaviour.dropout))
+    checkpoint = following.keeping.checkpoint if following.keeping else None
+    so_far = checkpoint.so_far if checkpoint else SoFar()
+    privates = None
+    if isinstance(model, GradientModel) and model.remembers:
+        privates = PrivateTable.begin(model, config.seed, len(population) * config.replicate)
+        if checkpoint and checkpoint.private:
+            privates.restore(checkpoint.private)
+    plans: list[Plan] = []
+    collecting = collector(model, population, config, narrator, cohort, privates, secure=secure)
+    coordinator = Coordinator(
+        model,
+        population.catalogue,
+        collecting,
+        cohort=cohort,
+        min_count=min_count,
+        seed=config.seed,
+        ring_bits=config.ring_bits,
+        masked=secure,
+        masks=masks,
+        protection=protection,
+        spend=plans.append if protection is not None else lambda plan: None,
+        shared=so_far.shared,
+    )
+    people = np.arange(len(population)) if watched is None else watched
+    rounds = _Rounds(coordinator, so_far, privates, people, narrator, following)
+    with contextlib.nullcontext() if following.keeping is None else following.keeping.listening():
+        rounds.run(model.planned_rounds(population.catalogue))
+    return Training(so_far.reports, so_far.models, plans, so_far.kept, so_far.measured, collecting.description)
+
+
+@dataclass(eq=False)
+class _Rounds:
+    """Runs the rounds that are left. A round can take a millisecond: what is done between two must cost far less."""
+
+    coordinator: Coordinator
+    so_far: SoFar
+    privates: PrivateTable | None
+    watched: NDArray[np.int64]
+    narrator: Narrator
+    following: Following
+    short: int = 0
+    """Rounds in which devices did not answer, and how many these were together."""
+    absent: int = 0
+
+    def run(self, planned: int) -> None:
+        cohort, reports = self.coordinator.cohort, self.so_far.reports
+        text = f"{self.coordinator.model.name} on {cohort:,} devices"
+        self.narrator.rounds(text, len(reports), planned, 0)
+        for number in range(len(reports) + 1, planned + 1):
+            report = self.coordinator.run_round()
+            self.so_far.shared = self.coordinator.shared
+            reports.append(report)
+            self._keep(number, planned)
+            figure = self._measure(number)
+            self.narrator.rounds(text, number, planned, report.answered, figure)
+            if report.answered < cohort:
+                self._missing(report, planned)
+            self.following.callbacks.after_round(report, figure)
+            if self.following.keeping is not None:
+                self.following.keeping.after_round(self.so_far, self.privates, last=number == planned)
+        if self.short and planned > _TOLD_ROUNDS:
+            self.narrator.note(
+                f"in {self.short:,} rounds not all of {cohort:,} devices answered; "
+                f"{self.absent / self.short:,.1f} were missing on average"
+            )
+
+    def _keep(self, number: int, planned: int) -> None:
+        """Keep the model for the curve, where the round is one of its points."""
+        if number != planned and number % -(-planned // _CURVE_POINTS):
+            return
+        shared = self.coordinator.shared
+        size = shared.nbytes + (0 if self.privates is None else self.privates.rows[:1].nbytes * len(self.watched))
+        if number != planned and (len(self.so_far.models) + 2) * size > _CURVE_BYTES:
+            return
+        self.so_far.models[number] = shared
+        if self.privates is not None:
+            self.so_far.kept[number] = self.privates.take(self.watched)
+
+    def _measure(self, number: int) -> float | None:
+        following = self.following
+        if following.measure is None or not following.every or number % following.every:
+            return None
+        kept = None if self.privates is None else self.privates.take(self.watched)
+        figure = self.so_far.measured[number] = following.measure(self.coordinator.shared, kept)
+        return figure
+
+    def _missing(self, report: RoundReport, planned: int) -> None:
+        if planned <= _TOLD_ROUNDS:
+            cohort = self.coordinator.cohort
+            self.narrator.note(f"round {report.round_number}: {report.answered:,} of {cohort:,} devices answered")
+        self.short += 1
+        self.absent += self.coordinator.cohort - report.answered
+
+
+def _min_count(config: RunConfig, cohort: int, protection: Protection | None) -> int:
+    """Return the fewest devices whose sum is released.
+
+    Raises:
+        ConfigError: they are more than a round asks.
+    """
     min_count = config.min_count
     if min_count is None:
         staying = 1.0 if protection is None or protection.noise == "central" else 1.0 - config.behaviour.dropout
@@ -101,43 +231,7 @@ def train(
         raise ConfigError(
             f"min_count asks for {min_count:,} devices, the cohort has {cohort:,}: lower one or raise the other"
         )
-    secure = config.secure and cohort <= MOST_DEVICES
-    masks = Parameters(config.neighbours, config.threshold)
-    if config.secure:
-        narrator.note(_how_secure(cohort, masks, config.behaviour.dropout))
-    plans: list[Plan] = []
-    privates = None
-    if isinstance(model, GradientModel) and model.remembers:
-        privates = PrivateTable.begin(model, config.seed, len(population) * config.replicate)
-    coordinator = Coordinator(
-        model,
-        population.catalogue,
-        _collector(model, population, config, narrator, cohort, privates, secure=secure),
-        cohort=cohort,
-        min_count=min_count,
-        seed=config.seed,
-        ring_bits=config.ring_bits,
-        masked=secure,
-        masks=masks,
-        protection=protection,
-        spend=plans.append,
-    )
-    planned = model.planned_rounds(population.catalogue)
-    every = -(-planned // _CURVE_POINTS)
-    reports: list[RoundReport] = []
-    models: dict[int, Shared] = {}
-    kept: dict[int, NDArray[np.float32]] = {}
-    people = np.arange(len(population)) if watched is None else watched
-    for number in range(1, planned + 1):
-        narrator.stage(f"round {number} of {planned}: {model.name} on {cohort:,} devices")
-        reports.append(coordinator.run_round())
-        if reports[-1].answered < cohort:
-            narrator.note(f"round {number}: {reports[-1].answered:,} of {cohort:,} devices answered")
-        if number % every == 0 or number == planned:
-            models[number] = coordinator.shared
-            if privates is not None:
-                kept[number] = privates.take(people)
-    return Training(reports, models, plans, kept)
+    return min_count
 
 
 def least_devices(expected: int, protection: Protection | None) -> int:
@@ -145,61 +239,3 @@ def least_devices(expected: int, protection: Protection | None) -> int:
     if protection is not None and protection.noise == "distributed":
         return max(2, int(expected * _SURE_SHARE))
     return max(2, expected // 10)
-
-
-def _collector(
-    model: TasteModel,
-    population: Population,
-    config: RunConfig,
-    narrator: Narrator,
-    cohort: int,
-    privates: PrivateTable | None,
-    *,
-    secure: bool,
-) -> Collector:
-    """Return what brings in the sums: over the people, multiplied where all answer alike, else over copies of them."""
-    people, devices = len(population), len(population) * config.replicate
-    all_answer = cohort == devices and config.behaviour == Behaviour()
-    multiplied = config.replicate > 1 and all_answer and config.engine == "cohort" and not secure
-    multiplied = multiplied and not isinstance(model, GradientModel)  # copies of a person train on other samples
-    if config.replicate > 1 and not multiplied:
-        if population.interactions * config.replicate > _MOST_COPIED:
-            raise ConfigError(
-                f"{config.replicate:,} copies of everyone do not fit into memory: let all devices answer, with the "
-                "engine 'cohort' and without --secure, and nobody is copied"
-            )
-        population = population.repeated(config.replicate)
-    if secure:
-        return SecureEngine(model, population, config.behaviour, narrator.progress)
-    engine = make_engine(
-        config.engine,
-        model,
-        population,
-        config.behaviour,
-        workers=config.workers,
-        progress=narrator.progress,
-        privates=privates,
-    )
-    if not multiplied:
-        return engine
-    return EachForMany(engine, model, population.catalogue, people=people, devices=devices)
-
-
-def _how_secure(cohort: int, masks: Parameters, dropout: float) -> str:
-    """Say what secure aggregation comes to in this run.
-
-    Raises:
-        ConfigError: so many drop out that it would open no sum of so large a cohort.
-    """
-    beside = "; keys and shares, up to some 10 kB a device and round, are not in the upload"
-    if cohort <= MOST_DEVICES:
-        return f"{cohort:,} devices run secure aggregation: every update is masked, and only sums are opened{beside}"
-    if chances(cohort, masks, colluding=0.0, leaving=dropout).failed > -1:
-        raise ConfigError(
-            f"with a drop-out of {dropout:g} secure aggregation opens hardly any sum of {cohort:,} devices: "
-            f"{masks.threshold} of {masks.neighbours} neighbours have to stay. Lower --dropout or --threshold"
-        )
-    return (
-        f"rounds of {cohort:,} devices are more than the {MOST_DEVICES:,} for which every device runs the protocol: "
-        f"sums are taken directly, the same to the bit as those that it opens{beside}"
-    )

@@ -10,7 +10,7 @@ from fedpersona.privacy.secagg import Parameters
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.engine import CohortEngine
 from fedpersona.simulation.secure_engine import SecureEngine
-from fedpersona.simulation.training import _how_secure
+from fedpersona.simulation.collecting import how_secure
 from fedpersona.taste import create
 from tests.conftest import invent
 
@@ -65,7 +65,7 @@ def test_progress_reaches_the_number_of_devices():
 @pytest.mark.parametrize(("dropout", "words"), [(0.05, "the same to the bit"), (0.5, "hardly any sum of 2,000")])
 def test_of_large_cohorts_it_is_said_what_stands_in_for_the_protocol_and_where_that_would_fail(dropout, words):
     if dropout < 0.1:
-        assert words in _how_secure(2000, Parameters(), dropout)
+        assert words in how_secure(2000, Parameters(), dropout)
     else:
         with pytest.raises(ConfigError, match=words):
-            _how_secure(2000, Parameters(), dropout)
+            how_secure(2000, Parameters(), dropout)
