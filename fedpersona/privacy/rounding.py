@@ -19,7 +19,7 @@ from fedpersona.randomness import GOLDEN, fingerprint, mix64, text_key, unit_int
 from fedpersona.wire.layout import Layout
 from fedpersona.wire.plan import Plan
 
-__all__ = ["device_offsets", "offsets"]
+__all__ = ["device_offsets", "offsets", "rounding_key"]
 
 _PURPOSE = "rounding"
 
@@ -39,7 +39,11 @@ def device_offsets(plan: Plan, layout: Layout, plays: Plays) -> dict[str, float]
     return {name: float(offsets(plan, name, prints)[0]) for name in layout.names}
 
 
+def rounding_key(plan: Plan, name: str) -> int:
+    """Return what keys the offsets of the array ``name`` in a round, 64 bits."""
+    return text_key(f"{plan.seed}/{plan.round_number}/{_PURPOSE}/{name}")
+
+
 def offsets(plan: Plan, name: str, prints: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return the rounding offsets of many devices for the array ``name``, float64 in [0, 1), shape (devices,)."""
-    key = np.uint64(text_key(f"{plan.seed}/{plan.round_number}/{_PURPOSE}/{name}"))
-    return unit_interval(mix64(mix64(prints ^ key) + GOLDEN))
+    return unit_interval(mix64(mix64(prints ^ np.uint64(rounding_key(plan, name))) + GOLDEN))
