@@ -85,8 +85,9 @@ class FactorModel(GradientModel):
 
     def train(self, shared: Shared, private: Private, plays: Plays, key: int | np.uint64) -> tuple[Private, Update]:
         """Take the steps of one round; what the items moved by, over all rows, is shortened to ``longest``."""
+        vector = private["vector"] if self.remembers else np.zeros(self.dim)  # which is what it is rebuilt from
         bias = float(private["bias"][0]) if self.biased else 0.0
-        trained = descend(shared["items"], plays.items, private["vector"], bias, key, self.recipe)
+        trained = descend(shared["items"], plays.items, vector, bias, key, self.recipe)
         update = np.zeros(shared["items"].shape)
         length = sqrt(float(np.square(trained.change).sum()))
         update[trained.touched] = trained.change * min(1.0, self.longest / length if length else 1.0)
