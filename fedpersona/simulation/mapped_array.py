@@ -23,15 +23,14 @@ def create_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArr
     """
     if 0 in shape:
         array = np.zeros(shape, dtype)
-        np.save(path, array, allow_pickle=False)
+        with path.open("wb") as file:  # by its path numpy would add .npy to the name
+            np.save(file, array, allow_pickle=False)
         return array
     mapped: NDArray[Any] = npy.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     return mapped
 
 
-def open_mapped(
-    path: Path, dtype: DTypeLike, shape: tuple[int | None, ...], *, writable: bool = False
-) -> NDArray[Any]:
+def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...], *, writable: bool = False) -> NDArray[Any]:
     """Return the array of a file, mapped into memory; None in ``shape`` stands for any length.
 
     Raises:

@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,9 +66,11 @@ class Session:
         self.ray = import_ray()
         self.remote = address is not None
         self._end: Callable[[], Any] = weakref.finalize(self, _nothing)
+        if address is not None:
+            _reach(address)
         if self.ray.is_initialized():
             return
-        with _own_signals():
+        with _own_signals(), _unclosed_files():
             if address is None:
                 self._start(workers, store_bytes)
             else:
@@ -88,7 +91,6 @@ class Session:
         )
 
     def _join(self, address: str) -> None:
-        _reach(address)
         self._end = weakref.finalize(self, _stop, self.ray, None)
         try:
             self.ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
@@ -115,7 +117,8 @@ def _nothing() -> None:
 
 
 def _stop(ray: Any, folder: Path | None) -> None:
-    ray.shutdown()
+    with _unclosed_files():
+        ray.shutdown()
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -136,6 +139,14 @@ def _reach(address: str) -> None:
     except OSError as error:
         reason = error.strerror or "no answer"
         raise ConfigError(f"no Ray cluster answers at '{address}' ({reason}): is it running?") from None
+
+
+@contextlib.contextmanager
+def _unclosed_files() -> Iterator[None]:
+    """Pass over Python's warnings of files and processes that Ray leaves to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
 
 
 @contextlib.contextmanager

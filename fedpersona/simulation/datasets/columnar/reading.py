@@ -94,7 +94,10 @@ def _header(folder: Path) -> Header:
         header = Header.model_validate_json((folder / HEADER).read_bytes())
     except OSError as error:
         raise DataNotFound(
-            f"no population can be read here ({error.strerror}): make one with 'fedpersona convert'", path=folder
+            "is a folder: name an .npz file in it, or a folder that 'fedpersona convert' made"
+            if folder.is_dir()
+            else f"no population can be read here ({error.strerror})",
+            path=folder,
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
