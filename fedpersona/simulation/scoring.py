@@ -13,7 +13,16 @@ from scipy.sparse import csr_array
 from fedpersona.simulation.population import Population
 from fedpersona.taste.query import discounted
 
-__all__ = ["PersonalScorer", "RawScores", "Scorer", "Serving", "play_matrix", "query_matrix", "serve"]
+__all__ = [
+    "PersonalScorer",
+    "RawScores",
+    "Scorer",
+    "Serving",
+    "discount_factor",
+    "play_matrix",
+    "query_matrix",
+    "serve",
+]
 
 
 class Scorer(Protocol):
@@ -131,10 +140,17 @@ def serve(
     scorer: Scorer | PersonalScorer, raw: RawScores, serving: Serving
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
     """Return a function from people to their scores (people, items), as their devices would make them."""
-    factor = discounted(np.ones(len(scorer.listeners)), scorer.listeners, serving.discount).astype(np.float32)
+    factor = discount_factor(scorer, serving.discount)
 
     def scores(people: NDArray[np.int64]) -> NDArray[np.float32]:
         plain = raw.get(scorer, serving.recency, people)
-        return plain if serving.discount == 0 else plain * factor
+        return plain if factor is None else plain * factor
 
     return scores
+
+
+def discount_factor(scorer: Scorer | PersonalScorer, discount: float) -> NDArray[np.float32] | None:
+    """Return what a discount multiplies each item's score by, shape (items,); None where it leaves all as they are."""
+    if discount == 0 or not scorer.listeners.any():
+        return None
+    return discounted(np.ones(len(scorer.listeners)), scorer.listeners, discount).astype(np.float32)

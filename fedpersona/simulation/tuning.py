@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpersona.simulation.evaluation import quick_ndcg
+from fedpersona.simulation.evaluation import quick_ndcgs
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.record import ServingChoice
-from fedpersona.simulation.scoring import PersonalScorer, RawScores, Scorer, Serving, serve
+from fedpersona.simulation.scoring import PersonalScorer, RawScores, Scorer, Serving, discount_factor, serve
 
 __all__ = ["DISCOUNTS", "HALF_LIVES", "choose_serving"]
 
@@ -38,20 +39,26 @@ def choose_serving(
     """
     tried: list[ServingChoice] = []
 
-    def attempt(serving: Serving) -> ServingChoice:
-        known = next((t for t in tried if (t.recency, t.discount) == (serving.recency, serving.discount)), None)
-        if known is None:
-            ndcg = quick_ndcg(split, serve(scorer, raw, serving), on="val", people=people)
-            known = ServingChoice(recency=serving.recency, discount=serving.discount, val_ndcg=ndcg)
-            tried.append(known)
-        return known
+    def attempt(half_life: float | None, discounts: Sequence[float]) -> None:
+        """Try discounts with one half-life, people being scored once."""
+        factors = [discount_factor(scorer, discount) for discount in discounts]
+        plain = serve(scorer, raw, Serving(half_life))
+        ndcgs = quick_ndcgs(split, plain, factors, on="val", people=people)
+        for number, ndcg in zip(discounts, ndcgs, strict=True):
+            tried.append(ServingChoice(recency=half_life, discount=number, val_ndcg=ndcg))
 
     half_lives: tuple[float | None, ...]
     if recency == "auto":
         half_lives = (None, *HALF_LIVES) if split.train.timed else (None,)
     else:
         half_lives = (None,) if recency == "off" else (recency,)
-    discounts = (0.0, *DISCOUNTS) if discount == "auto" else (discount,)
-    best = max((attempt(Serving(half_life, discounts[0])) for half_life in half_lives), key=lambda t: t.val_ndcg)
-    best = max((attempt(Serving(best.recency, d)) for d in discounts), key=lambda t: t.val_ndcg)
+    discounts: tuple[float, ...] = (discount,) if discount != "auto" else (0.0,)
+    if discount == "auto" and scorer.listeners.any():  # of a model that does not know fame, no discount takes anything
+        discounts += DISCOUNTS
+    for half_life in half_lives:
+        attempt(half_life, discounts[:1])
+    best = max(tried, key=lambda t: t.val_ndcg)
+    if len(discounts) > 1:
+        attempt(best.recency, discounts[1:])
+        best = max((t for t in tried if t.recency == best.recency), key=lambda t: t.val_ndcg)
     return best, tried

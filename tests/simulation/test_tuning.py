@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedpersona.simulation.evaluation import quick_ndcg
 from fedpersona.simulation.population import Split
 from fedpersona.simulation.scoring import RawScores, Serving, query_matrix, serve
 from fedpersona.simulation.tuning import DISCOUNTS, HALF_LIVES, choose_serving
@@ -68,6 +69,27 @@ def test_discounts_share_one_pass_over_the_people():
     scorer = Fixed(np.arange(40), np.arange(40))
     choose(split, scorer)
     assert scorer.asked == 1
+
+
+def test_discounts_share_one_pass_over_people_whose_scores_do_not_fit():
+    split = hold_out(invent(timed=False))
+    scorer = Fixed(np.arange(40), np.arange(40))
+    people = np.arange(len(split.train))
+    _, tried = choose_serving(
+        split, scorer, RawScores(split.train, most_bytes=10), recency="auto", discount="auto", people=people
+    )
+    assert len(tried) == 1 + len(DISCOUNTS)
+    assert scorer.asked == 2  # without a discount, and with all of them
+    for choice in tried:
+        served = serve(scorer, RawScores(split.train), Serving(choice.recency, choice.discount))
+        assert choice.val_ndcg == quick_ndcg(split, served, on="val", people=people)
+
+
+def test_a_model_that_does_not_know_fame_is_tried_without_a_discount_only():
+    split = hold_out(invent(timed=False))
+    choice, tried = choose(split, Fixed(np.linspace(1.0, 1.2, 40), np.zeros(40)))
+    assert [t.discount for t in tried] == [0.0]
+    assert choice == tried[0]
 
 
 def test_raw_scores_are_read_only_and_kept_within_their_memory():

@@ -8,6 +8,7 @@ from fedpersona.simulation.evaluation.evaluate import (
     evaluate,
     people_sample,
     quick_ndcg,
+    quick_ndcgs,
 )
 from fedpersona.simulation.evaluation.intervals import PairedTest, bootstrap_interval, paired_test
 
@@ -22,4 +23,5 @@ __all__ = [
     "paired_test",
     "people_sample",
     "quick_ndcg",
+    "quick_ndcgs",
 ]

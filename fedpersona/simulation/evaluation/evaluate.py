@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -21,16 +21,18 @@ from fedpersona.simulation.evaluation.discovery import (
 from fedpersona.simulation.evaluation.intervals import bootstrap_interval
 from fedpersona.simulation.evaluation.ranking import (
     METRICS,
-    full_ranks,
+    checked_scores,
+    hidden_positions,
     hit_rate_at,
+    lists_of,
     ndcg_at,
     random_expectation,
+    ranks_of,
     sampled_ranks,
-    top_items,
 )
 from fedpersona.simulation.population import Split
 
-__all__ = ["Evaluation", "HeldOut", "Scorer", "chance", "evaluate", "people_sample", "quick_ndcg"]
+__all__ = ["Evaluation", "HeldOut", "Scorer", "chance", "evaluate", "people_sample", "quick_ndcg", "quick_ndcgs"]
 
 Scorer: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """From people's positions, shape (b,), to one score an item for each of them, shape (b, items)."""
@@ -101,11 +103,13 @@ def evaluate(
     targets = _targets(split, on)
     ranks, among_sampled, lists = [], [], []
     for members, scores, masked in _blocks(split, scorer, on, people, block):
-        ranks.append(full_ranks(scores, targets[members], masked, people=members))
+        scores = checked_scores(scores, members)
+        hidden = hidden_positions(masked, scores.shape)
+        ranks.append(ranks_of(scores, targets[members], hidden, people=members))
         if negatives is not None:
             among_sampled.append(sampled_ranks(scores, targets[members], negatives[members]))
         if details:
-            lists.append(top_items(scores, masked, list_length))
+            lists.append(lists_of(scores, hidden, list_length))
     all_ranks = np.concatenate(ranks)
     per_person = {name: metric(all_ranks) for name, metric in METRICS.items()}
     return Evaluation(
@@ -134,13 +138,37 @@ def quick_ndcg(
 
     Arguments and errors are those of `evaluate`.
     """
+    return quick_ndcgs(split, scorer, (None,), on=on, people=people, block=block)[0]
+
+
+def quick_ndcgs(
+    split: Split,
+    scorer: Scorer,
+    factors: Sequence[NDArray[np.float32] | None],
+    *,
+    on: HeldOut = "val",
+    people: NDArray[np.int64] | None = None,
+    block: int | None = None,
+) -> list[float]:
+    """Return :func:`quick_ndcg` of the scores times each factor, people being scored once.
+
+    Args:
+        split: as of `evaluate`, like the rest and the errors.
+        scorer: gives the plain scores.
+        factors: one number an item each, shape (items,); None leaves the scores as they are.
+        on: which held-out item is looked for.
+        people: positions of the people to measure.
+        block: people scored at once.
+    """
     people = _chosen_people(split, people)
     targets = _targets(split, on)
-    ranks = [
-        full_ranks(scores, targets[members], masked, people=members)
-        for members, scores, masked in _blocks(split, scorer, on, people, block)
-    ]
-    return float(ndcg_at(np.concatenate(ranks), 10).mean())
+    ranks: list[list[NDArray[np.int64]]] = [[] for _ in factors]
+    for members, plain, masked in _blocks(split, scorer, on, people, block):
+        hidden = hidden_positions(masked, plain.shape)
+        for factor, found in zip(factors, ranks, strict=True):
+            scores = checked_scores(plain if factor is None else plain * factor, members)
+            found.append(ranks_of(scores, targets[members], hidden, people=members))
+    return [float(ndcg_at(np.concatenate(found), 10).mean()) for found in ranks]
 
 
 def chance(split: Split, *, on: HeldOut, people: NDArray[np.int64] | None = None) -> dict[str, float]:

@@ -19,10 +19,14 @@ from fedpersona.errors import ConfigError, DataError, NonFiniteScore, SplitError
 __all__ = [
     "METRICS",
     "Masked",
+    "checked_scores",
     "full_ranks",
+    "hidden_positions",
     "hit_rate_at",
+    "lists_of",
     "ndcg_at",
     "random_expectation",
+    "ranks_of",
     "recall_at",
     "reciprocal_rank",
     "sampled_ranks",
@@ -31,6 +35,11 @@ __all__ = [
 
 Masked: TypeAlias = "sparse.csr_matrix | sparse.csr_array | tuple[NDArray[np.integer], NDArray[np.integer]]"
 """The items that no list may hold, by person: a CSR matrix, or its ``(indptr, items)`` alone."""
+
+_AT_ONCE = 1 << 18
+"""Scores that are looked at together: few enough to stay near the processor."""
+_GROUPS = 512
+"""Into how many groups items are dealt, to find a bound that enough of them reach: some eight times a list's length."""
 
 
 def full_ranks(
@@ -59,12 +68,22 @@ def full_ranks(
         SplitError: a held-out item is itself masked, so no model could ever be right about it.
         DataError: shapes do not fit, or a row is not in the catalogue.
     """
-    scores = _checked(scores, people)
-    rows = np.arange(len(scores))
+    scores = checked_scores(scores, people)
+    hidden = hidden_positions(masked, scores.shape)
+    return ranks_of(scores, targets, hidden, people=people)
+
+
+def ranks_of(
+    scores: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    hidden: NDArray[np.int64],
+    *,
+    people: NDArray[np.integer] | None = None,
+) -> NDArray[np.int64]:
+    """Return `full_ranks` of scores that :func:`checked_scores` gave, with :func:`hidden_positions` masked."""
     _check_targets(targets, scores)
-    hidden = _flat_positions(masked, scores.shape)
     _check_open(targets, hidden, scores.shape, people)
-    thresholds = scores[rows, targets]
+    thresholds = scores[np.arange(len(scores)), targets]
     ahead = np.fromiter(
         (np.count_nonzero(row >= mine) for row, mine in zip(scores, thresholds, strict=True)),
         np.int64,
@@ -109,7 +128,7 @@ def sampled_ranks(
     rows = np.arange(len(scores))
     mine, others = scores[rows, targets], np.take_along_axis(scores, negatives.astype(np.int64), axis=1)
     if not (np.isfinite(mine).all() and np.isfinite(others).all()):
-        _checked(scores, None)
+        checked_scores(scores, None)
     ahead: NDArray[np.int64] = (others >= mine[:, None]).sum(axis=1, dtype=np.int64)
     return ahead
 
@@ -190,42 +209,66 @@ def top_items(scores: NDArray[np.floating], masked: Masked, k: int) -> NDArray[n
     """
     if k < 1:
         raise ConfigError(f"a list needs at least one item, not {k}")
-    scores = _checked(scores, None)
+    scores = checked_scores(scores, None)
+    return lists_of(scores, hidden_positions(masked, scores.shape), k)
+
+
+def lists_of(scores: NDArray[np.floating], hidden: NDArray[np.int64], k: int) -> NDArray[np.int32]:
+    """Return `top_items` of scores that :func:`checked_scores` gave, with :func:`hidden_positions` masked.
+
+    One person's scores at a time, which stay near the processor: what is below a bound that k items reach is left
+    where it is, and only the rest is put in order.
+    """
+    if k < 1:
+        raise ConfigError(f"a list needs at least one item, not {k}")
     people, items = scores.shape
-    open_scores = scores.copy()
-    open_scores.reshape(-1)[_flat_positions(masked, scores.shape)] = -np.inf
-    length = min(k, items)
-    lowest = np.partition(open_scores, items - length, axis=1)[:, items - length, None]
-    chosen = (open_scores >= lowest) & (open_scores > -np.inf)
-    crowded = np.flatnonzero(chosen.sum(axis=1) > length)
-    if crowded.size:  # more items tie for the last places than there are places: the lowest rows take them
-        ahead = open_scores[crowded] > lowest[crowded]
-        tied = open_scores[crowded] == lowest[crowded]
-        places = length - ahead.sum(axis=1, keepdims=True)
-        chosen[crowded] = ahead | (tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= places))
-    owner, item = np.nonzero(chosen)
-    order = np.lexsort((item, -open_scores[owner, item], owner))
-    owner, item = owner[order], item[order]
-    begins = np.searchsorted(owner, np.arange(people))
     lists = np.full((people, k), -1, np.int32)
-    lists[owner, np.arange(len(owner)) - begins[owner]] = item
+    begins = np.searchsorted(hidden, np.arange(people + 1, dtype=np.int64) * items)
+    columns = hidden - np.repeat(np.arange(people, dtype=np.int64) * items, np.diff(begins))
+    row = np.empty(items, scores.dtype)
+    for person in range(people):
+        row[:] = scores[person]
+        row[columns[begins[person] : begins[person + 1]]] = -np.inf
+        candidates = np.flatnonzero(row >= _reached(row, k))
+        best = candidates[np.argsort(-row[candidates], kind="stable")[:k]]
+        best = best[row[best] > -np.inf]
+        lists[person, : len(best)] = best
     return lists
 
 
-def _checked(scores: NDArray[np.floating], people: NDArray[np.integer] | None) -> NDArray[np.floating]:
-    """Return the scores in C order, having looked at every one."""
+def _reached(row: NDArray[np.floating], k: int) -> np.floating:
+    """Return a score that at least k of a row's items reach, or all of them where there are fewer: its k-th or below.
+
+    The items are dealt into groups, and of the groups' best the k-th is taken.
+    """
+    groups = max(_GROUPS, 4 * k)
+    depth = len(row) // groups
+    if depth < 2:
+        best, groups = row, len(row)
+    else:
+        best = row[: groups * depth].reshape(depth, groups).max(axis=0)
+    if k >= groups:
+        return row.dtype.type(-np.inf)
+    reached: np.floating = np.partition(best, groups - k)[groups - k]
+    return reached
+
+
+def checked_scores(scores: NDArray[np.floating], people: NDArray[np.integer] | None) -> NDArray[np.floating]:
+    """Return the scores in C order, having looked at every one; errors are those of `full_ranks`."""
     scores = np.ascontiguousarray(scores)
     if scores.ndim != 2 or scores.dtype.kind != "f":
         raise DataError(f"expected floating scores (people, items), got {scores.dtype} {scores.shape}", place="scores")
-    finite = np.isfinite(scores)
-    if not finite.all():
-        row, item = np.unravel_index(int(finite.argmin()), scores.shape)
-        person = int(row) if people is None else int(people[row])
-        raise NonFiniteScore(
-            f"person {person}, item {int(item)}: the score is {scores[row, item]}, which has no rank "
-            f"({int(finite.size - np.count_nonzero(finite))} such scores for these {len(scores)} people); "
-            "look for a diverged or untrained model"
-        )
+    step = max(1, _AT_ONCE // max(scores.shape[1], 1))
+    for begin in range(0, len(scores), step):
+        finite = np.isfinite(scores[begin : begin + step])
+        if not finite.all():
+            row, item = np.unravel_index(begin * scores.shape[1] + int(finite.argmin()), scores.shape)
+            person = int(row) if people is None else int(people[row])
+            raise NonFiniteScore(
+                f"person {person}, item {int(item)}: the score is {scores[row, item]}, which has no rank "
+                f"({int(np.count_nonzero(~np.isfinite(scores)))} such scores for these {len(scores)} people); "
+                "look for a diverged or untrained model"
+            )
     return scores
 
 
@@ -244,7 +287,9 @@ def _check_open(
 ) -> None:
     """Refuse a held-out item that is among the masked ones."""
     wanted = np.arange(len(targets), dtype=np.int64) * shape[1] + targets
-    closed = np.isin(wanted, hidden, assume_unique=True)
+    closed = (
+        hidden[np.minimum(np.searchsorted(hidden, wanted), len(hidden) - 1)] == wanted if len(hidden) else wanted < 0
+    )
     if closed.any():
         row = int(closed.argmax())
         person = row if people is None else int(people[row])
@@ -255,7 +300,7 @@ def _check_open(
         )
 
 
-def _flat_positions(masked: Masked, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def hidden_positions(masked: Masked, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return row * items + item of every masked pair, sorted, each once."""
     indptr, items = masked if isinstance(masked, tuple) else (masked.indptr, masked.indices)
     if len(indptr) != shape[0] + 1 or int(indptr[-1]) != len(items):
@@ -263,4 +308,7 @@ def _flat_positions(masked: Masked, shape: tuple[int, ...]) -> NDArray[np.int64]
     if len(items) and (items.min() < 0 or items.max() >= shape[1]):
         raise DataError(f"item rows must lie in [0, {shape[1]})", place="masked")
     flat = np.repeat(np.arange(shape[0], dtype=np.int64) * shape[1], np.diff(indptr)) + items
-    return flat if (flat[1:] > flat[:-1]).all() else np.unique(flat)
+    if not (flat[1:] > flat[:-1]).all():
+        flat.sort(kind="stable")  # nearly in order: rows that increase, with perhaps one more item at their ends
+        flat = flat[np.append(True, flat[1:] != flat[:-1])]
+    return flat
