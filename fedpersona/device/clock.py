@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time as system_time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -114,9 +114,13 @@ class Clock:
 
         A time from a clock that ran ahead and was set back for good counts from when that was settled.
         """
+        return self.ages((at,))[0]
+
+    def ages(self, times: Iterable[int]) -> list[int]:
+        """Return the age of each time, all at one look at the clock."""
         with self._store.reading() as cursor:
             found = self._look(cursor)[1]
-        return max(0, found.high - (at if at <= found.high else found.settled))
+        return [max(0, found.high - (at if at <= found.high else found.settled)) for at in times]
 
     def _look(self, cursor: Cursor) -> tuple[_Sightings, _Sightings]:
         """Return what is kept on disk, and what it becomes by looking at the clock now."""

@@ -225,13 +225,14 @@ class Ledger:
 
     def rounds_within(self, seconds: int) -> int:
         """Return how many contributions left, or may have, in the last so many seconds, to all servers."""
-        return sum(self._clock.age(entry.at) < seconds for entry in self.contributions())
+        ages = self._clock.ages(entry.at for entry in self.contributions())
+        return sum(age < seconds for age in ages)
 
     def seconds_since_another_run(self, server: str, run: str) -> int | None:
         """Return how long ago this device last took part in another run of a server; None where it never did."""
         name = plain(run)
-        others = [entry for entry in self.contributions(server) if entry.run != name]
-        return min((self._clock.age(entry.at) for entry in others), default=None)
+        ages = self._clock.ages(entry.at for entry in self.contributions(server) if entry.run != name)
+        return min(ages, default=None)
 
     def verify(self) -> int:
         """Check the whole chain and return how many entries there are.

@@ -31,12 +31,13 @@ KEY = Ed25519PrivateKey.generate()
 
 
 @cache
-def crowd():
-    return invent_crowd(starter.catalogue(), 60)
+def crowd(people: int = 60):
+    return invent_crowd(starter.catalogue(), people)
 
 
-def federation(**settings) -> LocalFederation:
-    return LocalFederation(MODEL, crowd(), **{"patience": 3.0, **settings})
+def federation(people: int = 60, **settings) -> LocalFederation:
+    """Return one of so many people and whoever comes; with fewer than 50 it is below the usual floors."""
+    return LocalFederation(MODEL, crowd(people), **{"patience": 3.0, **settings})
 
 
 @cache

@@ -12,11 +12,14 @@ import pytest
 from fedpersona import Device
 from fedpersona.device.forgetting import forget_unopened
 from fedpersona.device.keys import open_key
+from fedpersona.device.policy import Policy
 from fedpersona.errors import DeviceClosed
 from fedpersona.sources.listen import Listen
 from tests.device.invented import MARK
 from tests.device.machine import Ring
 from tests.device.servers import SERVER, federation
+
+FEW = 10  # people of a federation that is soon over
 
 
 def every_byte(folder) -> bytes:
@@ -28,8 +31,10 @@ def used(device):
     now = int(time.time())
     device.vault.add([Listen(now - 1000 * number, MARK, "A Song for Nobody", (), 200) for number in range(1, 50)])
     device.consent.grant("share_update", server=SERVER)
-    with federation().at(SERVER):
-        device.join(SERVER, wait=30)
+    device.policy = Policy(least_cohort=FEW)
+    with federation(FEW).at(SERVER):
+        membership = device.join(SERVER, wait=30)
+        assert membership.state.startswith("contributed")
     device.playlist()
     return device
 
@@ -138,7 +143,7 @@ def test_without_the_key_file_nobody_knows_which_entry_it_was(tmp_path):
 
 
 def test_forget_ends_what_runs_in_the_background(used):
-    with federation(patience=10.0).at(SERVER):
+    with federation(FEW, patience=10.0).at(SERVER):
         membership = used.join(SERVER, wait=0)
         used.forget()
         assert not membership.running
