@@ -16,7 +16,7 @@ INLINE void gather(lane *l, const job *j, uint32_t since, uint32_t used, int64_t
         const float *base = j->items + (size_t)l->item_of[s] * (size_t)j->dim;
         float *row = l->arena + (size_t)s * (size_t)l->stride;
         if (l->stride == j->dim) {
-            for (int64_t w = 0; w < l->stride; w += 16) *(loose_v16 *)(row + w) = *(const loose_v16 *)(base + w);
+            for (int64_t w = 0; w < l->stride; w += LANES) *(loose_vec *)(row + w) = *(const loose_vec *)(base + w);
         } else {
             memset(row, 0, (size_t)l->stride * 4);
             memcpy(row, base, (size_t)j->dim * 4);
@@ -43,11 +43,11 @@ static int near(const float *x, size_t size) {
     return 1;
 }
 
-INLINE int sound(const v16 *vector, int64_t nv, float bias) {
-    i16 far = {0};
-    for (int64_t w = 0; w < nv; w++) far |= ~((vector[w] <= FAR) & (vector[w] >= -FAR));
+INLINE int sound(const vec *vector, int64_t nr, float bias) {
+    ivec far = {0};
+    for (int64_t w = 0; w < nr; w++) far |= ~((vector[w] <= FAR) & (vector[w] >= -FAR));
     int any = !(__builtin_fabsf(bias) <= FAR);
-    for (int i = 0; i < 16; i++) any |= far[i];
+    for (int i = 0; i < LANES; i++) any |= far[i];
     return !any;
 }
 
@@ -58,7 +58,7 @@ typedef struct {
 } passes;
 
 /* Train one device; a status. */
-INLINE int train(lane *l, job *j, int64_t nv, int pairs, int64_t k) {
+INLINE int train(lane *l, job *j, int64_t nr, int pairs, int64_t k) {
     const int64_t who = j->people ? j->people[k] : k;
     const int64_t first = j->indptr[who];
     device d = {j->indices + first, j->indptr[who + 1] - first, (uint64_t)j->n_items, j->keys[k], 0, 0};
@@ -70,7 +70,7 @@ INLINE int train(lane *l, job *j, int64_t nv, int pairs, int64_t k) {
 
     person p = {.bias = 0.0f};
     float *kept = j->privates ? j->privates + (size_t)k * (size_t)j->private_width : NULL;
-    memset(p.vector, 0, (size_t)nv * 64);
+    memset(p.vector, 0, (size_t)nr * 4 * LANES);
     if (kept && j->order != ORDER_REBUILD) {
         memcpy(p.vector, kept, (size_t)j->dim * 4);
         if (j->bias) p.bias = kept[j->dim];
@@ -100,18 +100,18 @@ INLINE int train(lane *l, job *j, int64_t nv, int pairs, int64_t k) {
             const uint32_t *b = pairs ? l->others : l->order;
             for (int64_t at = 0; at < size; at += j->batch) {
                 const int64_t nb = size - at < j->batch ? size - at : j->batch;
-                step(l, j, nv, pairs, l->order + at, b + at, nb, all_passes[i].part, &p, weights, number);
+                step(l, j, nr, pairs, l->order + at, b + at, nb, all_passes[i].part, &p, weights, number);
                 number += all_passes[i].part != PART_PERSON;
             }
         }
     gather(l, j, gathered, d.used, number);
     if (j->prox != 0.0f)
-        for (uint32_t s = 0; s < d.used; s++) decay(l, j, nv, s, number);
+        for (uint32_t s = 0; s < d.used; s++) decay(l, j, nr, s, number);
 
     if (j->moved_first) hand_out(l, j, k, d.used, 0);
     const int wanted = j->ring_bits || j->moved_first;
     const double length = wanted ? root(differences(l, j, d.used)) : 0.0;
-    if (!(sound(p.vector, nv, p.bias) && (length <= FAR || near(l->arena, (size_t)d.used * (size_t)l->stride)))) {
+    if (!(sound(p.vector, nr, p.bias) && (length <= FAR || near(l->arena, (size_t)d.used * (size_t)l->stride)))) {
         if (j->moved_first) hand_out(l, j, k, d.used, 1);
         if (kept && j->order == ORDER_REBUILD) memset(kept, 0, (size_t)(j->dim + j->bias) * 4);
         return STATUS_OK; /* a training that left the range of numbers moves nothing */
@@ -127,27 +127,27 @@ INLINE int train(lane *l, job *j, int64_t nv, int pairs, int64_t k) {
     return STATUS_OK;
 }
 
-/* Functions of their own, one a number of vectors and a loss, so that both are known to the compiler. */
-#define TRAINER(nv)                                                                                             \
-    static int train_##nv(lane *l, job *j, int64_t k) {                                                         \
-        return j->loss == LOSS_BPR ? train(l, j, nv, 1, k) : train(l, j, nv, 0, k);                              \
+/* Functions of their own, one a length of vectors and a loss, so that both are known to the compiler. */
+#define TRAINER(dim)                                                                                                   \
+    static int train_##dim(lane *l, job *j, int64_t k) {                                                               \
+        return j->loss == LOSS_BPR ? train(l, j, dim / LANES, 1, k) : train(l, j, dim / LANES, 0, k);                  \
     }
-TRAINER(1)
-TRAINER(2)
-TRAINER(4)
-TRAINER(8)
+TRAINER(16)
+TRAINER(32)
+TRAINER(64)
+TRAINER(128)
 
 static int train_any(lane *l, job *j, int64_t k) {
-    return j->loss == LOSS_BPR ? train(l, j, l->stride / 16, 1, k) : train(l, j, l->stride / 16, 0, k);
+    return j->loss == LOSS_BPR ? train(l, j, l->stride / LANES, 1, k) : train(l, j, l->stride / LANES, 0, k);
 }
 
 int64_t NAMED(cohort_run_, VARIANT)(job *j, lane *l, int64_t most) {
     int (*trainer)(lane *, job *, int64_t) = train_any;
-    switch (l->stride / 16) {
-        case 1: trainer = train_1; break;
-        case 2: trainer = train_2; break;
-        case 4: trainer = train_4; break;
-        case 8: trainer = train_8; break;
+    switch (l->stride) {
+        case 16: trainer = train_16; break;
+        case 32: trainer = train_32; break;
+        case 64: trainer = train_64; break;
+        case 128: trainer = train_128; break;
     }
     int64_t done = 0;
     while (done < most && atomic_load_explicit(&j->status, memory_order_relaxed) == STATUS_OK) {

@@ -39,43 +39,38 @@ INLINE double root(double x) { return __builtin_sqrt(x); }
 
 /* Turn rows of the arena into what they moved by; return the sum of squares. */
 static double differences(lane *l, const job *j, uint32_t used) {
-    const int64_t nv = l->stride / 16;
+    const int64_t nr = l->stride / LANES;
     double total = 0.0;
-    v16 part = {0};
+    vec part[PER];
+    for (int r = 0; r < PER; r++) part[r] = (vec){0};
     for (uint32_t s = 0; s < used; s++) {
         const uint32_t ahead = s + 8 < used ? s + 8 : s;
         __builtin_prefetch(j->items + (size_t)l->item_of[ahead] * (size_t)j->dim);
         const float *base = j->items + (size_t)l->item_of[s] * (size_t)j->dim;
-        loose_v16 *row = (loose_v16 *)(l->arena + (size_t)s * (size_t)l->stride);
-        for (int64_t w = 0; w < nv; w++) {
-            v16 begun = {0};
-            const int64_t left = j->dim - 16 * w;
-            if (left >= 16)
-                begun = *(const loose_v16 *)(base + 16 * w);
-            else
-                memcpy(&begun, base + 16 * w, (size_t)left * 4);
-            const v16 change = row[w] - begun;
+        loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)l->stride);
+        for (int64_t w = 0; w < nr; w++) {
+            const vec change = row[w] - part_of(base, j->dim, w);
             row[w] = change;
-            part = part + change * change;
+            part[w % PER] = part[w % PER] + change * change;
         }
         if ((s & 15) == 15) {
             total += (double)sum16(part);
-            part = (v16){0};
+            for (int r = 0; r < PER; r++) part[r] = (vec){0};
         }
     }
     return total + (double)sum16(part);
 }
 
-/* Whole steps of sixteen entries, each below 2^31 in size. */
-INLINE i16 rounded(v16 change, const encoding *e) {
-    v16 x = change * e->factor;
+/* Whole steps of entries, each below 2^31 in size. */
+INLINE ivec rounded(vec change, const encoding *e) {
+    vec x = change * e->factor;
     x = where(x > e->bound, all(e->bound), x);
     x = where(x < -e->bound, all(-e->bound), x);
     x = x * e->scale;
-    i16 whole = __builtin_convertvector(x, i16);
+    ivec whole = __builtin_convertvector(x, ivec);
     if (e->toward_zero) return whole;
-    v16 floor = __builtin_convertvector(whole, v16);
-    const i16 over = floor > x; /* -1 where it is */
+    vec floor = __builtin_convertvector(whole, vec);
+    const ivec over = floor > x; /* -1 where it is */
     floor = where(over, floor - 1.0f, floor);
     return whole + over - ((x - floor) >= e->threshold);
 }
@@ -105,10 +100,10 @@ INLINE void add_row(const lane *l, const job *j, uint32_t slot, const encoding *
     }
     int32_t *sum = (int32_t *)j->sum + at;
     int64_t w = 0;
-    for (; w + 16 <= j->dim; w += 16)
-        *(loose_i16 *)(sum + w) = *(loose_i16 *)(sum + w) + rounded(*(const loose_v16 *)(change + w), e);
+    for (; w + LANES <= j->dim; w += LANES)
+        *(loose_ivec *)(sum + w) = *(loose_ivec *)(sum + w) + rounded(*(const loose_vec *)(change + w), e);
     if (w < j->dim) {
-        const i16 last = rounded(*(const loose_v16 *)(change + w), e);
+        const ivec last = rounded(*(const loose_vec *)(change + w), e);
         for (int64_t i = w; i < j->dim; i++) sum[i] += last[i - w];
     }
 }
