@@ -19,7 +19,7 @@ from fedpersona.taste import Shared
 from fedpersona.taste.gradient.descent import descend
 from fedpersona.taste.gradient.fedmf import FedMF
 
-LONGEST = 64.0
+LONGEST = 256.0
 """Longest update of a device, above any that comes: see :func:`longest_seen`."""
 _LOOKED_AT = 400
 
@@ -29,7 +29,10 @@ def model_of(task: Task) -> FedMF:
         dim=DIM,
         negatives=NEGATIVES,
         batch=BATCH,
+        loss="bce",
+        prox=0.0,
         lr=LR,
+        server="sgd",
         server_lr=SERVER_LR,
         epochs=task.epochs,
         rounds=task.rounds,
