@@ -96,6 +96,8 @@ def simulate(
         with threadpool_limits(1):
             run = _simulate(config, narrator, split, told, keeping)
     except BaseException:
+        if keeping is not None:
+            keeping.release()
         told.interrupt()
         raise
     told.end(run.record)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from fedpersona.errors import ConfigError, DataError, OutputError
 from fedpersona.simulation.checkpoint import FOLDER, Checkpoint, SoFar, last_round, write_checkpoint
@@ -27,7 +28,7 @@ __all__ = ["SECONDS", "Facts", "Interrupted", "Keeping"]
 SECONDS = 60.0
 """Time between two checkpoints, by default."""
 _SHARE = 10.0
-"""The time between two is at least so many times what writing one takes."""
+"""The time between two is at least so many times what writing one takes, unless every round is asked for."""
 
 _STOPPING = "stopping: this round is finished first, then a checkpoint is written; once more leaves at once"
 
@@ -57,7 +58,7 @@ class Keeping:
 
     Args:
         folder: of the run.
-        seconds: least time between two checkpoints.
+        seconds: least time between two checkpoints; 0 leaves one after every round.
         checkpoint: to go on from; None for a training that begins.
     """
 
@@ -65,19 +66,18 @@ class Keeping:
         self.folder = folder
         self.seconds = seconds
         self.checkpoint = checkpoint
+        self.done = 0 if checkpoint is None else checkpoint.round_number
+        """Rounds that were done before the training was gone on with."""
+        self.resumed = [] if checkpoint is None else [*checkpoint.resumed, self.done]
+        """After which rounds it was."""
         self.claimed = checkpoint is not None
         """Whether the folder is this run's."""
-        self._lock: IO[bytes] | None = None
+        self._release: Callable[[], object] | None = None
         self._facts: Facts | None = None
         self._narrator: Narrator = Silence()
         self._stop = False
         self._begun = self._wrote = time.monotonic()
         self._took = 0.0
-
-    @property
-    def resumed(self) -> list[int]:
-        """After which rounds the training was gone on with."""
-        return [] if self.checkpoint is None else [*self.checkpoint.resumed, self.checkpoint.round_number]
 
     def begin(self, facts: Facts, narrator: Narrator) -> Facts:
         """Take note of what is trained; return it as it was in the beginning, where the training goes on.
@@ -107,11 +107,6 @@ class Keeping:
         return facts
 
     @property
-    def done(self) -> int:
-        """Rounds that were done before the training was gone on with."""
-        return 0 if self.checkpoint is None else self.checkpoint.round_number
-
-    @property
     def trained_before(self) -> float:
         """Wall time of the training before it was gone on with."""
         return 0.0 if self.checkpoint is None else self.checkpoint.seconds
@@ -126,7 +121,7 @@ class Keeping:
             OutputError: it cannot be left when somebody asked to stop, or another run has the folder.
         """
         now = time.monotonic()
-        due = now - self._wrote >= max(self.seconds, _SHARE * self._took)
+        due = now - self._wrote >= (max(self.seconds, _SHARE * self._took) if self.seconds else 0.0)
         if not (due or self._stop or (last and self.claimed)):
             return
         if not self.claimed:
@@ -175,11 +170,17 @@ class Keeping:
         """Keep other processes from going on with the same run, until this one ends."""
         if fcntl is None:
             return
-        self._lock = (self.folder / FOLDER / "lock").open("ab")
+        held = os.open(self.folder / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._release = weakref.finalize(self, os.close, held)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OutputError(f"{self.folder}: another process is at work on this run") from None
+
+    def release(self) -> None:
+        """Let others go on with the run."""
+        if self._release is not None:
+            self._release()
 
     @property
     def kept(self) -> bool:

@@ -142,7 +142,7 @@ class Terminal:
             count = f"{pace.done:,}/{pace.total:,} rounds"
             self._bar.update(self._task, completed=done, total=pace.total, facts=escape("  ".join((count, *facts))))
         elif pace.done < pace.total:
-            inside = f"; {part:,} of {of:,} devices" if part else ""
+            inside = f"; {part:,} of {of:,} devices" if 0 < part < of else ""
             told = ", ".join(facts)
             self._line(f"round {pace.done + 1} of {pace.total}: {self._text}{inside}{'; ' if told else ''}{told}")
 

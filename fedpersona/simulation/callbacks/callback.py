@@ -46,9 +46,10 @@ class Callbacks:
     """Tells each of many, and goes on without those that fail."""
 
     def __init__(self, callbacks: Sequence[Callback] = (), narrator: Narrator | None = None) -> None:
-        self._callbacks = list(callbacks)
+        self._waiting = list(callbacks)
+        self._callbacks: list[Callback] = []
         self._narrator = narrator or Silence()
-        self._done: int | None = None
+        self._done = 0
 
     def start(self, config: RunConfig, done: int) -> None:
         """Tell of the beginning.
@@ -57,7 +58,14 @@ class Callbacks:
             InputError: one of them cannot begin, and a person can mend it: no round has run yet.
         """
         self._done = done
-        self._tell(lambda callback: callback.start(config, done), mendable=(InputError,))
+        for callback in self._waiting:
+            try:
+                callback.start(config, done)
+                self._callbacks.append(callback)
+            except InputError:
+                raise
+            except Exception as error:
+                self._note(callback, error)
 
     def after_round(self, report: RoundReport, measured: float | None) -> None:
         """Tell of a round; ``measured`` is NDCG@10 on validation items, where it was measured."""
@@ -71,22 +79,21 @@ class Callbacks:
         self._tell(lambda callback: callback.end(record))
 
     def interrupt(self) -> None:
-        """Tell of an early end; nothing before the beginning."""
-        done = self._done
-        if done is not None:
-            self._tell(lambda callback: callback.interrupt(done))
+        """Tell those of an early end who were told of the beginning."""
+        self._tell(lambda callback: callback.interrupt(self._done))
 
-    def _tell(self, call: Callable[[Callback], None], mendable: tuple[type[Exception], ...] = ()) -> None:
+    def _tell(self, call: Callable[[Callback], None]) -> None:
         for callback in list(self._callbacks):
             try:
                 call(callback)
-            except mendable:
-                raise
             except Exception as error:
                 self._callbacks.remove(callback)
-                self._narrator.note(
-                    f"{type(callback).__name__} failed and is told nothing more: {type(error).__name__}: {error}"
-                )
+                self._note(callback, error)
+
+    def _note(self, callback: Callback, error: Exception) -> None:
+        self._narrator.note(
+            f"{type(callback).__name__} failed and is told nothing more: {type(error).__name__}: {error}"
+        )
 
 
 def round_figures(report: RoundReport, measured: float | None = None) -> dict[str, float]:
