@@ -110,14 +110,23 @@ INLINE int train(lane *l, job *j, int64_t nr, int pairs, int64_t k) {
 
     if (j->moved_first) hand_out(l, j, k, d.used, 0);
     const int wanted = j->ring_bits || j->moved_first;
-    const double length = wanted ? root(differences(l, j, d.used)) : 0.0;
+    const int fits = j->dim == nr * LANES;
+    double length = 0.0;
+    if (wanted && fits && nr * LANES == 32)
+        length = root(differences_32(l, j, d.used));
+    else if (wanted && fits && nr * LANES == 64)
+        length = root(differences_64(l, j, d.used));
+    else if (wanted)
+        length = root(differences_any(l, j, d.used));
     if (!(sound(p.vector, nr, p.bias) && (length <= FAR || near(l->arena, (size_t)d.used * (size_t)l->stride)))) {
         if (j->moved_first) hand_out(l, j, k, d.used, 1);
         if (kept && j->order == ORDER_REBUILD) memset(kept, 0, (size_t)(j->dim + j->bias) * 4);
         return STATUS_OK; /* a training that left the range of numbers moves nothing */
     }
     if (j->ring_bits) {
-        const int status = add_update(l, j, &d, length);
+        const int status = fits && nr * LANES == 32   ? add_update_32(l, j, &d, length)
+                           : fits && nr * LANES == 64 ? add_update_64(l, j, &d, length)
+                                                      : add_update_any(l, j, &d, length);
         if (status != STATUS_OK) return status;
     }
     if (kept) {

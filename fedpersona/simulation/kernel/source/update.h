@@ -8,28 +8,20 @@
 #define FAR 1e12f
 
 typedef struct {
-    float factor, bound, scale, threshold;
-    int toward_zero;
+    float factor; /* steps of the ring that make 1.0, once the update is shortened */
+    float most;   /* steps that no entry is beyond */
+    float up;     /* where what is above a whole number is not less, it is rounded up */
+    float down;   /* where a negative number is so far below a whole one, it is rounded down */
+    int toward_zero, cut;
 } encoding;
 
-/* The least float that is not below x: comparing floats with it is comparing them with x. */
+/* The least float that is not below x: a float is not less than x just where it is not less than this. */
 INLINE float float_above(double x) {
     float y = (float)x;
-    if ((double)y < x) { /* the next one: x is in (0, 1] here */
+    if ((double)y < x) {
         uint32_t bits;
         memcpy(&bits, &y, 4);
-        bits++;
-        memcpy(&y, &bits, 4);
-    }
-    return y;
-}
-
-INLINE float float_below(double x) {
-    float y = (float)x;
-    if ((double)y > x) {
-        uint32_t bits;
-        memcpy(&bits, &y, 4);
-        bits--;
+        bits += y > 0.0f ? 1 : (uint32_t)-1; /* x is never so near to nothing that signs would change */
         memcpy(&y, &bits, 4);
     }
     return y;
@@ -38,103 +30,104 @@ INLINE float float_below(double x) {
 INLINE double root(double x) { return __builtin_sqrt(x); }
 
 /* Turn rows of the arena into what they moved by; return the sum of squares. */
-static double differences(lane *l, const job *j, uint32_t used) {
-    const int64_t nr = l->stride / LANES;
+INLINE double differences(lane *l, const job *j, int64_t nr, uint32_t used) {
+    const float *items = j->items;
+    const int32_t *item_of = l->item_of;
+    const int64_t dim = j->dim;
     double total = 0.0;
-    vec part[PER];
-    for (int r = 0; r < PER; r++) part[r] = (vec){0};
-    for (uint32_t s = 0; s < used; s++) {
-        const uint32_t ahead = s + 8 < used ? s + 8 : s;
-        __builtin_prefetch(j->items + (size_t)l->item_of[ahead] * (size_t)j->dim);
-        const float *base = j->items + (size_t)l->item_of[s] * (size_t)j->dim;
-        loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)l->stride);
-        for (int64_t w = 0; w < nr; w++) {
-            const vec change = row[w] - part_of(base, j->dim, w);
-            row[w] = change;
-            part[w % PER] = part[w % PER] + change * change;
+    vec part[2][PER];
+    for (uint32_t s = 0; s < used;) {
+        for (int r = 0; r < PER; r++) part[0][r] = part[1][r] = (vec){0};
+        for (const uint32_t end = used - s < 64 ? used : s + 64; s < end; s++) {
+            const float *base = items + (size_t)item_of[s] * (size_t)dim;
+            loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)(LANES * nr));
+            __builtin_prefetch(items + (size_t)item_of[s + 8] * (size_t)dim);
+            for (int64_t w = 0; w < nr; w++) {
+                const vec change = row[w] - part_of(base, dim, w);
+                row[w] = change;
+                part[w / PER % 2][w % PER] = part[w / PER % 2][w % PER] + change * change;
+            }
         }
-        if ((s & 15) == 15) {
-            total += (double)sum16(part);
-            for (int r = 0; r < PER; r++) part[r] = (vec){0};
-        }
+        for (int r = 0; r < PER; r++) part[0][r] = part[0][r] + part[1][r];
+        total += (double)sum16(part[0]);
     }
-    return total + (double)sum16(part);
+    return total;
 }
 
 /* Whole steps of entries, each below 2^31 in size. */
 INLINE ivec rounded(vec change, const encoding *e) {
     vec x = change * e->factor;
-    x = where(x > e->bound, all(e->bound), x);
-    x = where(x < -e->bound, all(-e->bound), x);
-    x = x * e->scale;
-    ivec whole = __builtin_convertvector(x, ivec);
+    if (e->cut) {
+        x = where(x > e->most, all(e->most), x);
+        x = where(x < -e->most, all(-e->most), x);
+    }
+    const ivec whole = __builtin_convertvector(x, ivec); /* toward zero */
     if (e->toward_zero) return whole;
-    vec floor = __builtin_convertvector(whole, vec);
-    const ivec over = floor > x; /* -1 where it is */
-    floor = where(over, floor - 1.0f, floor);
-    return whole + over - ((x - floor) >= e->threshold);
+    const vec rest = x - __builtin_convertvector(whole, vec);
+    return whole - (rest >= e->up) + (rest < e->down); /* a comparison that holds is -1 */
 }
 
 INLINE int64_t rounded_wide(float change, const encoding *e) {
     float x = change * e->factor;
-    x = x > e->bound ? e->bound : x < -e->bound ? -e->bound : x;
-    x = x * e->scale;
-    int64_t whole = (int64_t)x;
+    x = x > e->most ? e->most : x < -e->most ? -e->most : x;
+    const int64_t whole = (int64_t)x;
     if (e->toward_zero) return whole;
-    float floor = (float)whole;
-    if (floor > x) {
-        floor = floor - 1.0f;
-        whole--;
-    }
-    return whole + (x - floor >= e->threshold);
+    const float rest = x - (float)whole;
+    return whole + (rest >= e->up) - (rest < e->down);
 }
 
 /* Add a slot's encoded change to its item's row of the sum. */
-INLINE void add_row(const lane *l, const job *j, uint32_t slot, const encoding *e) {
-    const size_t at = (size_t)l->item_of[slot] * (size_t)j->dim;
-    const float *change = l->arena + (size_t)slot * (size_t)l->stride;
-    if (j->ring_bits == 64) {
-        int64_t *sum = (int64_t *)j->sum + at;
-        for (int64_t w = 0; w < j->dim; w++) sum[w] += rounded_wide(change[w], e);
+INLINE void add_row(const lane *l, void *total, int64_t dim, int64_t nr, int wide, uint32_t slot, const encoding *e) {
+    const size_t at = (size_t)l->item_of[slot] * (size_t)dim;
+    const float *change = l->arena + (size_t)slot * (size_t)(LANES * nr);
+    if (wide) {
+        int64_t *sum = (int64_t *)total + at;
+        for (int64_t w = 0; w < dim; w++) sum[w] += rounded_wide(change[w], e);
         return;
     }
-    int32_t *sum = (int32_t *)j->sum + at;
+    int32_t *sum = (int32_t *)total + at;
     int64_t w = 0;
-    for (; w + LANES <= j->dim; w += LANES)
+    for (; w + LANES <= dim; w += LANES)
         *(loose_ivec *)(sum + w) = *(loose_ivec *)(sum + w) + rounded(*(const loose_vec *)(change + w), e);
-    if (w < j->dim) {
+    if (w < dim) {
         const ivec last = rounded(*(const loose_vec *)(change + w), e);
-        for (int64_t i = w; i < j->dim; i++) sum[i] += last[i - w];
+        for (int64_t i = w; i < dim; i++) sum[i] += last[i - w];
     }
 }
 
-INLINE void ahead(const lane *l, const job *j, uint32_t slot) {
-    const char *row = (const char *)j->sum + (size_t)l->item_of[slot] * (size_t)(j->dim * (j->ring_bits / 8));
+INLINE void ahead(const lane *l, const void *total, size_t bytes, uint32_t slot) {
+    const char *row = (const char *)total + (size_t)l->item_of[slot] * bytes;
     __builtin_prefetch(row, 1);
     __builtin_prefetch(row + 64, 1);
 }
 
+/* Add all rows, with no other thread about. */
+INLINE void add_alone(const lane *l, void *total, int64_t dim, int64_t nr, int wide, uint32_t used, const encoding *e) {
+    for (uint32_t s = 0; s < used; s++) {
+        ahead(l, total, (size_t)dim * (wide ? 8 : 4), s + 8);
+        add_row(l, total, dim, nr, wide, s, e);
+    }
+}
+
 /* Add all rows while other threads add theirs: the catalogue in regions, a lock each, whichever is free first. */
-static void add_shared(lane *l, const job *j, uint32_t used, const encoding *e) {
+INLINE void add_shared(lane *l, const job *j, int64_t dim, int64_t nr, int wide, uint32_t used, const encoding *e) {
     int shift = 0;
     while (((l->n_items - 1) >> shift) >= LOCKS) shift++;
     uint32_t first[LOCKS + 1] = {0}, place[LOCKS];
     for (uint32_t s = 0; s < used; s++) first[((uint32_t)l->item_of[s] >> shift) + 1]++;
     for (int r = 0; r < LOCKS; r++) place[r] = first[r], first[r + 1] += first[r];
-    for (int r = 0; r < LOCKS; r++) place[r] = first[r];
     for (uint32_t s = 0; s < used; s++) l->bucket[place[(uint32_t)l->item_of[s] >> shift]++] = s;
     uint8_t waiting[LOCKS];
     int left = 0;
     for (int r = 0; r < LOCKS; r++) left += waiting[r] = first[r] < first[r + 1];
-    uint32_t at = (uint32_t)((uintptr_t)l >> 8);
-    while (left) {
-        const uint32_t r = at++ % LOCKS;
+    for (uint32_t at = (uint32_t)((uintptr_t)l >> 8); left; at++) {
+        const uint32_t r = at % LOCKS;
         if (!waiting[r]) continue;
         atomic_flag *lock = (atomic_flag *)((char *)j->locks + (size_t)r * LOCK_BYTES);
         if (atomic_flag_test_and_set_explicit(lock, memory_order_acquire)) continue;
         for (uint32_t i = first[r]; i < first[r + 1]; i++) {
-            if (i + 4 < used) ahead(l, j, l->bucket[i + 4]);
-            add_row(l, j, l->bucket[i], e);
+            if (i + 4 < used) ahead(l, j->sum, (size_t)dim * (wide ? 8 : 4), l->bucket[i + 4]);
+            add_row(l, j->sum, dim, nr, wide, l->bucket[i], e);
         }
         atomic_flag_clear_explicit(lock, memory_order_release);
         waiting[r] = 0;
@@ -142,29 +135,52 @@ static void add_shared(lane *l, const job *j, uint32_t used, const encoding *e) 
     }
 }
 
-/* Encode and add what a device's items moved by: one of the statuses. */
-static int add_update(lane *l, const job *j, const device *d, double length) {
+/* Encode and add what a device's items moved by, of this length: one of the statuses. */
+INLINE int add_update(lane *l, const job *j, int64_t dim, int64_t nr, const device *d, double length) {
     double factor = length > j->longest ? j->longest / length : 1.0;
     const double measured = length * factor / j->measure;
     if (measured > j->clip) factor *= j->clip / measured;
     uint64_t print = 0; /* fedpersona.randomness.fingerprint, then fedpersona/privacy/rounding.py */
     for (int64_t i = 0; i < d->n; i++) print += mix64(((uint64_t)d->history[i] + 1) * GOLDEN);
     const double offset = (double)(mix64(mix64(print ^ j->rounding_key) + GOLDEN) >> 11) * 0x1p-53;
-    const encoding e = {(float)factor, float_below(j->bound), (float)j->scale, float_above(1.0 - offset), j->toward_zero};
-    if (factor * length > j->bound) { /* else no entry can be above its bound */
-        const float most = (float)(j->bound * (1.0 + 1e-6));
+    encoding e = {(float)factor * (float)j->scale, -float_above(-j->bound) * (float)j->scale, float_above(1.0 - offset),
+                  float_above(-offset), j->toward_zero, 0};
+    if (factor * length > j->bound * (1.0 - 1e-6)) { /* else no entry can be beyond its bound */
+        const float most = (float)(j->bound * (1.0 + 1e-6)) * (float)j->scale;
         for (size_t i = 0; i < (size_t)d->used * (size_t)l->stride; i++)
             if (!(__builtin_fabsf(l->arena[i] * e.factor) <= most)) return STATUS_BOUND;
+        e.cut = 1;
     }
-    if (j->threads > 1) {
-        add_shared(l, j, d->used, &e);
+    if (j->ring_bits == 64) {
+        if (j->threads > 1)
+            add_shared(l, j, dim, nr, 1, d->used, &e);
+        else
+            add_alone(l, j->sum, dim, nr, 1, d->used, &e);
+    } else if (j->threads > 1) {
+        add_shared(l, j, dim, nr, 0, d->used, &e);
     } else {
-        for (uint32_t s = 0; s < d->used; s++) {
-            ahead(l, j, s + 8 < d->used ? s + 8 : s);
-            add_row(l, j, s, &e);
-        }
+        add_alone(l, j->sum, dim, nr, 0, d->used, &e);
     }
     return STATUS_OK;
+}
+
+/* Turn rows into what they moved by, and add them: functions of their own, one a length of vectors. */
+#define UPDATER(dim)                                                                                                   \
+    static __attribute__((noinline)) double differences_##dim(lane *l, const job *j, uint32_t used) {                 \
+        return differences(l, j, (dim) / LANES, used);                                                                 \
+    }                                                                                                                  \
+    static __attribute__((noinline)) int add_update_##dim(lane *l, const job *j, const device *d, double length) {    \
+        return add_update(l, j, dim, (dim) / LANES, d, length);                                                        \
+    }
+UPDATER(32)
+UPDATER(64)
+
+static double differences_any(lane *l, const job *j, uint32_t used) {
+    return differences(l, j, l->stride / LANES, used);
+}
+
+static int add_update_any(lane *l, const job *j, const device *d, double length) {
+    return add_update(l, j, j->dim, l->stride / LANES, d, length);
 }
 
 #endif
