@@ -46,16 +46,16 @@ def population_of(workload: Workload) -> Population:
         catalogue=Catalogue.create(str(row) for row in range(workload.items)),
         indptr=workload.indptr,
         items=workload.indices,
-        weights=np.ones(len(workload.indices), np.float32),
+        weights=np.broadcast_to(np.float32(1.0), workload.indices.shape),  # one number, not one a play
         times=None,
         person_ids=np.arange(workload.people),
     )
 
 
-def federation(task: Task, workload: Workload) -> tuple[Coordinator, PrivateTable]:
+def federation(task: Task, workload: Workload, population: Population) -> tuple[Coordinator, PrivateTable]:
     """Return the coordinator before its first round, and the table of private vectors."""
     items, people = first_vectors(workload)
-    model, population = model_of(task), population_of(workload)
+    model = model_of(task)
     privates = PrivateTable(people)
     engine = FactorEngine(model, population, Behaviour(), privates=privates, workers=task.threads)
     shared = Shared(model.name, population.catalogue.version, 0, {"items": items})
@@ -85,7 +85,7 @@ def longest_seen(task: Task, workload: Workload, coordinator: Coordinator, priva
 
 
 def run(task: Task, workload: Workload) -> None:
-    coordinator, privates = federation(task, workload)
+    coordinator, privates = federation(task, workload, population_of(workload))
     longest = longest_seen(task, workload, coordinator, privates) if task.keep else 0.0
     seconds: list[float] = []
     while len(seconds) < task.rounds or sum(seconds) < task.least_seconds:
