@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpersona.errors import ConfigError, RoundFailed
+from fedpersona.errors import ConfigError, FedpersonaError, RoundFailed
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cluster.session import Session
@@ -83,6 +83,8 @@ class RayEngine(Engine):
             at_once = int(self._ray.cluster_resources().get("CPU", 1)) if session.remote else workers
             shards = max(1, at_once) * (1 if width > _LARGE_SUM else _SHARDS_A_WORKER)
         self.bounds = cut(population, shards)
+        place = "a running cluster" if session.remote else f"{workers} worker{'s' * (workers != 1)} of this machine"
+        self.description = f"Ray, {len(self.bounds)} shard{'s' * (len(self.bounds) != 1)} on {place}"
         self._shards = [self._ray.put(shard) for shard in self._cut_up()]
 
     def close(self) -> None:
@@ -148,7 +150,9 @@ class RayEngine(Engine):
     def _answer(self, task: Any, plan: Plan) -> Any:
         try:
             answer = self._ray.get(task)
-        except self._ray.exceptions.RayTaskError:
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, FedpersonaError):
+                raise ConfigError(str(error.cause)) from None
             raise
         except self._ray.exceptions.RayError as error:
             first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

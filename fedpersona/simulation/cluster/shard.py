@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fedpersona.catalogue import Catalogue
-from fedpersona.errors import FedpersonaError
+from fedpersona.errors import ConfigError, FedpersonaError
 from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cohort.form import IntegerSum
 from fedpersona.simulation.datasets.columnar import open_shard
 from fedpersona.simulation.engine import silent
 from fedpersona.simulation.engines import make_engine
+from fedpersona.simulation.kernel import absence, library
 from fedpersona.simulation.population import Population
 from fedpersona.simulation.private_table import PrivateTable
 from fedpersona.taste import MODELS, TasteModel, create
@@ -47,15 +48,27 @@ class ModelFacts:
     name: str
     settings: Mapping[str, Any]
     itself: TasteModel | None
+    """Sent by Ray's own means, which read a module that came in a file from that file again."""
+    compiled: bool
+    """Whether the compiled kernel is where the run began: the reference has other bits than it."""
 
     @classmethod
     def of(cls, model: TasteModel) -> ModelFacts:
         """Return what a model is made of again."""
         known = MODELS.get(model.name) is type(model)
-        return cls(model.name, model.model_dump(), None if known else model)
+        return cls(model.name, model.model_dump(), None if known else model, library() is not None)
 
     def make(self) -> TasteModel:
-        """Return the model."""
+        """Return the model.
+
+        Raises:
+            ConfigError: this machine would not come to the same bits.
+        """
+        if self.compiled != (library() is not None):
+            raise ConfigError(
+                "a worker of the cluster and the machine where the run began do not both have the compiled kernel: "
+                f"install the same fedpersona on both ({absence() or 'the worker has it'})"
+            )
         return create(self.name, self.settings) if self.itself is None else self.itself
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from fedpersona.privacy.fixed_point import FixedPoint
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.cluster import RayEngine
 from fedpersona.simulation.cluster.session import Session
-from fedpersona.simulation.cluster.shard import cut, pack, unpack
+from fedpersona.simulation.cluster.shard import ModelFacts, cut, pack, run_shard, unpack
 from fedpersona.simulation.datasets import columnar
 from fedpersona.simulation.engine import silent
 from fedpersona.simulation.engines import make_engine
 from fedpersona.simulation.private_table import PrivateTable
 from fedpersona.taste import create
+from fedpersona.taste.counters import round_layout
 from fedpersona.wire.layout import ArraySpec, Layout
 from tests.conftest import hold_out, invent
 
@@ -160,6 +162,16 @@ def test_what_the_fast_engine_cannot_do_is_refused_in_its_own_words(cluster):
     coordinator = Coordinator(model, population.catalogue, engine, cohort=20, min_count=1, seed=1, metrics=True)
     with pytest.raises(ConfigError, match="does not test models on devices"):
         coordinator.run_round()
+
+
+def test_a_worker_without_the_compiled_kernel_does_not_stand_in_for_one_that_has_it():
+    population, model = invent(people=8), create("popularity")
+    facts = replace(ModelFacts.of(model), compiled=not ModelFacts.of(model).compiled)
+    coordinator = Coordinator(model, population.catalogue, None, cohort=8, min_count=1, seed=1)
+    plan = coordinator.plan(1)
+    fixed_point = FixedPoint.for_plan(plan, round_layout(model, population.catalogue, plan))
+    answer = run_shard(facts, population, plan, coordinator.shared, fixed_point, np.arange(8), 0, None)
+    assert "do not both have the compiled kernel" in answer.why
 
 
 def test_an_address_at_which_nobody_listens_is_named_at_once():
