@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from threadpoolctl import threadpool_limits
-
+from fedpersona.aggregation.one_thread import one_thread
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import CohortTooSmall
 from fedpersona.privacy.fixed_point import FixedPoint, has_room, smallest_ring
@@ -24,7 +23,11 @@ __all__ = ["Collector", "Coordinator", "RoundReport"]
 
 
 class Collector(Protocol):
-    """Whatever can bring in the sum of a round: a simulation engine, a grid in one process, a real deployment."""
+    """Whatever can bring in the sum of a round: a simulation engine, a grid in one process, a real deployment.
+
+    One whose devices are never sent the model, as they work on the very arrays of this process, may say so by an
+    attribute ``sends_model`` that is false: plans then go without the model's hash, which nobody would check.
+    """
 
     def collect(self, plan: Plan, shared: Shared) -> tuple[Update, int]:
         """Return the total over the devices that answered, and how many they were.
@@ -111,7 +114,7 @@ class Coordinator:
         self.ring_bits = smallest_ring(cohort) if ring_bits is None else ring_bits
         self._stamp = stamp
         if shared is None:
-            with threadpool_limits(1):
+            with one_thread():
                 shared = model.init(catalogue, seed)
         self.shared = shared
         if ring_bits is None and protection is not None and protection.noise == "distributed":
@@ -139,7 +142,7 @@ class Coordinator:
             seed=self.seed,
             run=self.run_id,
             catalogue=self.catalogue.version,
-            shared_hash=self.shared.hash(),
+            shared_hash=self.shared.hash() if getattr(self.collector, "sends_model", True) else "",
             settings=tuple(sorted(self.model.model_dump().items())),
             clip=self.clip,
             masked=self.masked,
@@ -175,7 +178,7 @@ class Coordinator:
         own = without_counters(total, plan, count)
         collected = time.perf_counter()
         bytes_down = self.shared.nbytes
-        with threadpool_limits(1):  # the model must not depend on how many cores the server has
+        with one_thread():  # the model must not depend on how many cores the server has
             self.shared = self.model.apply(self.shared, own, count)
         return RoundReport(
             round_number=plan.round_number,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,10 @@ from fedpersona.randomness import uniforms
 from fedpersona.wire.plan import Plan
 
 __all__ = ["sample_cohort"]
+
+_BLOCK = 1 << 14
+_SPARE = 8.0
+"""Deviations by which more devices are looked at than are wanted."""
 
 
 def sample_cohort(plan: Plan, available: NDArray[np.int64], most: int | None = None) -> NDArray[np.int64]:
@@ -28,5 +34,21 @@ def sample_cohort(plan: Plan, available: NDArray[np.int64], most: int | None = N
     most = plan.cohort if most is None else most
     if len(available) <= most:
         return np.sort(available)
-    draws = uniforms(plan.seed, "cohort", available, round_number=plan.round_number)
-    return np.sort(available[np.argpartition(draws, most - 1)[:most]])
+    # A little more than the share that is wanted, block by block in the processor's cache; then the least of these.
+    share = (most + _SPARE * (sqrt(most) + 1.0)) / len(available)
+    members, draws = _below(plan, available, share)
+    if len(members) < most:  # hardly ever
+        members, draws = _below(plan, available, 1.0)
+    return np.sort(members[np.argpartition(draws, most - 1)[:most]])
+
+
+def _below(plan: Plan, available: NDArray[np.int64], share: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the devices whose draws are below a share, and these draws."""
+    members, draws = [], []
+    for start in range(0, len(available), _BLOCK):
+        block = available[start : start + _BLOCK]
+        drawn = uniforms(plan.seed, "cohort", block, round_number=plan.round_number)
+        low = np.flatnonzero(drawn < share)
+        members.append(block[low])
+        draws.append(drawn[low])
+    return np.concatenate(members), np.concatenate(draws)

@@ -35,6 +35,9 @@ class FactorEngine(Engine):
     the reference runs in its place, and :attr:`description` says so.
     """
 
+    sends_model = False
+    """Devices work on the model's own arrays: see :class:`fedpersona.aggregation.Collector`."""
+
     def __init__(
         self,
         model: FactorModel,
