@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -177,6 +172,14 @@ def test_the_examples_of_the_help_work_one_after_another(command, tmp_path):
         (["simulate", "synthetic", "--set", "depth=3"], "unknown setting of subspace 'depth'"),
         (["simulate", "synthetic", "--set", "dim=-1"], "'dim' is -1"),
         (["simulate", "synthetic", "--engine", "warp", *TINY], "unknown engine 'warp'"),
+        (["simulate", "synthetic", "--shards", "2", *TINY], "'ray'"),
+        (["simulate", "synthetic", "--cluster", "auto", *TINY], "'ray'"),
+        (["simulate", "synthetic", "--log", "comet", *TINY], "unknown log 'comet'"),
+        (["simulate", "synthetic", "--model", "fedmf", "--secure", "--people", "50"], "Leave --secure out"),
+        (["simulate", "synthetic", "--checkpoint-seconds", "5", "--epsilon", "8", *TINY], "than was promised"),
+        (["simulate", "synthetic", "--evaluate-every", "0"], "evaluate-every"),
+        (["simulate", "--resume", "nowhere"], "no checkpoint is here"),
+        (["simulate", "synthetic", "--resume", "nowhere"], "leave out synthetic"),
         (["simulate", "synthetic", "--recency", "soon"], "--recency soon"),
         (["simulate", "synthetic", "--recency", "-3", *TINY], "recency"),
         (["simulate", "synthetic", "--recency", "nan", *TINY], "recency"),
@@ -281,29 +284,6 @@ def test_a_record_that_is_broken_is_refused(command, tmp_path):
     code, _, err = command("simulate", "run.json")
     assert code == 2
     assert "run.json" in err
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_leaves_nothing_and_says_so(tmp_path, number):
-    arguments = ["simulate", "synthetic", "--people", "4000", "--engine", "device", "--out", "runs/x"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "fedpersona.cli", *arguments],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k != "FEDPERSONA_DEBUG"},
-    )
-    for line in running.stderr:
-        if line.startswith("round 1"):
-            break
-    time.sleep(0.2)
-    running.send_signal(number)
-    rest = running.communicate(timeout=60)[1]
-    assert running.returncode == 2
-    assert "stopped; what was begun is there whole, or not at all" in rest
-    assert "Traceback" not in rest
-    assert not list((tmp_path / "runs").iterdir())
 
 
 def test_an_error_of_our_own_exits_with_one_and_says_how_to_see_more(command, monkeypatch):

@@ -101,9 +101,19 @@ def _accuracy(record: RunRecord) -> Section:
             Figure(
                 draw_accuracy(record),
                 "NDCG@10 on test items after each round. Bands are 95 % intervals over people; the upright bar at the "
-                "last round is the federated model's. No round was picked by its test figure: the last one counts.",
+                "last round is the federated model's. No round was picked by its test figure: the last one counts."
+                + _meanwhile(record),
             ),
         ),
+    )
+
+
+def _meanwhile(record: RunRecord) -> str:
+    if all(r.val_ndcg_meanwhile is None for r in record.rounds):
+        return ""
+    return (
+        " The dotted line is NDCG@10 on validation items, measured on the way: before recency and discount were "
+        "chosen, and choosing nothing."
     )
 
 
@@ -255,7 +265,8 @@ def _population(record: RunRecord) -> Section | None:
 
 
 def _ran(record: RunRecord) -> Section:
-    config = record.config.model_dump(exclude={"data", "settings", "behaviour", "dataset"})
+    config = {"model": record.config.model_shown}
+    config |= record.config.model_dump(exclude={"data", "settings", "behaviour", "dataset", "model", "cluster"})
     behaviour = record.config.behaviour.model_dump()
     rows = (
         ("dataset", plain(PurePath(record.config.dataset).name)),
@@ -264,6 +275,7 @@ def _ran(record: RunRecord) -> Section:
             f"{record.data.people:,} people{_standing_for(record)}, {record.data.items:,} {record.data.kind}s, "
             f"{record.data.interactions:,} interactions, {'with' if record.data.timed else 'without'} times",
         ),
+        ("sums", _sums(record)),
         ("data hash", record.data.hash),
         ("model hash", record.model_hash),
         ("model settings", _pairs(record.settings)),
@@ -271,7 +283,7 @@ def _ran(record: RunRecord) -> Section:
         ("device behaviour", _pairs(behaviour)),
         ("versions", _pairs(record.versions, " ")),
         ("revision", record.git_revision or "not from a checkout"),
-        ("started", record.started),
+        ("started", record.started + _resumed(record)),
         ("wall time", ", ".join(f"{stage} {wording.span(s)}" for stage, s in record.seconds.items()) or "–"),
     )
     return Section(
@@ -286,6 +298,20 @@ def _ran(record: RunRecord) -> Section:
             ),
         ),
     )
+
+
+def _sums(record: RunRecord) -> str:
+    """Say what took the sums, and how fast."""
+    seconds = sum(r.seconds_collecting + r.seconds_applying for r in record.rounds)
+    devices = sum(r.answered for r in record.rounds)
+    speed = f", {devices / seconds:,.0f} devices a second" if seconds > 0 else ""
+    return f"{record.collected or record.config.engine}{speed}"
+
+
+def _resumed(record: RunRecord) -> str:
+    """Say where a training was stopped and gone on with."""
+    after = [f"{number:,}" for number in record.resumed]
+    return f", gone on with after round {' and '.join(after)}" if after else ""
 
 
 def _standing_for(record: RunRecord) -> str:

@@ -43,6 +43,9 @@ def draw_accuracy(record: RunRecord) -> Drawing:
         axes.plot(
             numbers, values, "-o", color=colour("federated"), linewidth=2.2, markersize=5.5, zorder=3, clip_on=False
         )
+        meanwhile = [(r.round_number, r.val_ndcg_meanwhile) for r in record.rounds if r.val_ndcg_meanwhile is not None]
+        if meanwhile:
+            axes.plot(*zip(*meanwhile, strict=True), ":", color=colour("federated"), linewidth=1.6, zorder=2)
         axes.plot([last, last], [low, high], color=colour("federated"), linewidth=1.2, zorder=3)
         names.append((end, label(federated), "federated"))
         margin = 0.05 * (last - 1) if last > 1 else 0.5
