@@ -242,6 +242,9 @@ class Trainer:
         _of("keys", keys, np.uint64, (devices,))
         if histories.people is not None:
             _of("people", histories.people, np.int64, (devices,))
+            rows = len(histories.indptr) - 1
+            if devices and not (histories.people.min() >= 0 and histories.people.max() < rows):
+                raise DataError(f"rows of these histories go from 0 to {rows - 1:,}", place="people")
         if histories.weights is not None:
             _of("weights", histories.weights, np.float32, histories.items.shape)
         if privates is not None:
