@@ -68,7 +68,8 @@ def make_engine(
     if name != "cohort":
         raise UnknownName("engine", name, get_args(EngineName))
     if isinstance(model, TorchTaste):
-        from fedpersona.simulation.neural import NeuralEngine  # torch: only where a module runs
+        _ = model.blueprint  # says so where torch is not there
+        from fedpersona.simulation.neural.engine import NeuralEngine
 
         return NeuralEngine(model, population, behaviour, progress, privates=privates, first=first)
     if isinstance(model, FactorModel):
@@ -93,7 +94,7 @@ def make_scorer(
         kept: what these people's devices keep, a row each; None where the model remembers nothing.
     """
     if isinstance(model, TorchTaste):
-        from fedpersona.simulation.neural import NeuralScorer
+        from fedpersona.simulation.neural.scorer import NeuralScorer
 
         return NeuralScorer(model, shared, population, people, kept)
     if isinstance(model, FactorModel):

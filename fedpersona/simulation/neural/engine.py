@@ -38,7 +38,10 @@ _MOST_BYTES = 1 << 29
 class NeuralEngine(Engine):
     """Devices of one module, side by side in chunks.
 
-    One thread does all: a result does not depend on how many cores there are. A plan's metrics are for
+    One thread does all: a result does not depend on how many cores there are, and the same devices in the same chunks
+    give the same bits. What a device gives is not the same to the last bit beside others: torch's kernels round the ends
+    of arrays otherwise than their middle. So other chunks, or shards, give sums that differ in the rounding of single
+    precision, unlike those of the other engines. A plan's metrics are for
     :class:`fedpersona.simulation.engine.DeviceEngine`.
 
     Args:
@@ -132,14 +135,18 @@ class NeuralEngine(Engine):
 
     def _bytes(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return about how much memory each device takes in a chunk."""
-        items = len(self.population.catalogue)
+        plan, items = self.taste.blueprint, len(self.population.catalogue)
         shapes = self.taste.shared_shapes(items)
-        width = sum(shapes[table][1] for table in self.taste.blueprint.tables)
-        numbers = sum(prod(shapes[name]) for name in self.taste.blueprint.dense)
+        width = sum(shapes[table][1] for table in plan.tables)
+        numbers = sum(prod(shapes[name]) for name in plan.dense)
         samples = lengths * (1 + self.taste.negatives) * self.taste.epochs
-        return 48 * samples + 12 * width * np.minimum(samples, items) + 16 * numbers + self.taste.blueprint.saved_bytes(
-            self.taste.batch, self.taste.negatives
+        sizes: NDArray[np.int64] = (
+            48 * samples
+            + 12 * width * np.minimum(samples, items)
+            + 16 * numbers
+            + plan.saved_bytes(self.taste.batch, self.taste.negatives)
         )
+        return sizes
 
 
 def _fine(after: Trained, lanes: Lanes) -> NDArray[np.bool_]:
@@ -178,7 +185,7 @@ def _add_encoded(
     for table, rows in after.rows_moved.items():
         values = np.where(good, rows, 0.0).astype(np.float64) * factors[lanes.row_lanes][:, np.newaxis]
         encoded = fixed_point.encode(table, values, offsets(plan, table, prints)[lanes.row_lanes][:, np.newaxis])
-        total[table][there] += gathering @ encoded
+        total[table][there] += np.asarray(gathering @ encoded, np.int64)
 
 
 def _factors(plan: Plan, model: TorchTaste, after: Trained, lanes: Lanes) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from fedpersona.taste.neural.steps import Steps
 
 __all__ = ["Lanes", "Step"]
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +60,7 @@ class Lanes:
         self.row_lanes: NDArray[np.int64] = rows // items
         """Lane of each."""
         bounds = np.cumsum([key.size for key in keys])[:-1]
-        self._slots = tuple(
-            part.reshape(key.shape) for part, key in zip(np.split(places, bounds), keys, strict=True)
-        )
+        self._slots = tuple(part.reshape(key.shape) for part, key in zip(np.split(places, bounds), keys, strict=True))
         self._row_ends = np.searchsorted(self.row_lanes, np.arange(len(steps)), side="right")
 
     def __len__(self) -> int:
@@ -79,7 +80,7 @@ class Lanes:
             )
 
 
-def _stacked(arrays: Sequence[NDArray[np.generic]], *, edge: bool = False) -> NDArray[np.generic]:
+def _stacked(arrays: Sequence[NDArray[T]], *, edge: bool = False) -> NDArray[T]:
     """Return the arrays one below the other; where some are narrower, they are filled with zeros or their first."""
     width = max(array.shape[1] for array in arrays)
     filled = []

@@ -31,8 +31,8 @@ _FITTED = 64
 class NeuralScorer:
     """Scores people by a trained module.
 
-    A half-life acts on private parameters, which are fitted from plays weighted by it. A sequence module knows what came
-    last by itself, and one without private parameters weighs no plays: there it has no effect.
+    A half-life acts on private parameters, which are fitted from plays weighted by it. A sequence module knows by
+    itself what came last, and one without private parameters weighs no plays: there it has no effect.
 
     Args:
         model: the module and its settings.
@@ -69,12 +69,13 @@ class NeuralScorer:
 
     def _scores(self, people: NDArray[np.int64], half_life: float | None) -> NDArray[np.float32]:
         plan = self.model.blueprint
+        whole = plan.whole(self.items)
         plays = [self.population.plays(person) for person in people.tolist()]
         private = {name: torch.from_numpy(array) for name, array in self._private(people, plays, half_life).items()}
         if plan.task == "pointwise":
             if not private:  # the same for all
-                return all_logits(plan, self.items, self.values).expand(len(people), -1).numpy()
-            score = vmap(lambda own: all_logits(plan, self.items, {**self.values, **own}))
+                return all_logits(plan, whole, self.values).expand(len(people), -1).numpy()
+            score = vmap(lambda own: all_logits(plan, whole, {**self.values, **own}))
             scores: Tensor = score(private)
             return scores.numpy()
         some = [place for place, one in enumerate(plays) if len(one)]
@@ -86,7 +87,7 @@ class NeuralScorer:
         last = torch.tensor([place for _, place in windows])
         own = {name: value[some] for name, value in private.items()}
         each = vmap(
-            lambda own, history, last: all_logits(plan, self.items, {**self.values, **own}, history, last),
+            lambda own, history, last: all_logits(plan, whole, {**self.values, **own}, history, last),
             in_dims=(0 if own else None, 0, 0),
         )
         found[some] = each(own, history, last).numpy()

@@ -65,9 +65,7 @@ def train_together(
     arena = base if frozen else {table: held.clone() for table, held in base.items()}
     values = {name: torch.from_numpy(array.copy()) for name, array in private.items()}
     if not frozen:
-        values |= {
-            name: shared[name].unsqueeze(0).repeat(len(lanes), *[1] * shared[name].dim()) for name in plan.dense
-        }
+        values |= {name: shared[name].unsqueeze(0).repeat(len(lanes), *[1] * shared[name].dim()) for name in plan.dense}
     descent = _Descent(model, plan.objective(len(shared[plan.tables[0]])), shared, base, arena, values, frozen)
     with one_thread(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.filterwarnings("error", message="There is a performance drop")
@@ -135,11 +133,16 @@ class _Descent:
             self._move(step, slots, list(leaves), slopes)
 
     def _move(self, step: Step, slots: list[Tensor], names: list[str], slopes: Sequence[Tensor | None]) -> None:
-        moving = [(self.values[name][: step.lanes], slope) for name, slope in zip(names, slopes, strict=False) if slope is not None]
-        torch._foreach_add_([value for value, _ in moving], [slope for _, slope in moving], alpha=-self.lr)
+        moving = [
+            (self.values[name][: step.lanes], slope)
+            for name, slope in zip(names, slopes, strict=False)
+            if slope is not None
+        ]
+        if moving:
+            torch._foreach_add_([value for value, _ in moving], [slope for _, slope in moving], alpha=-self.lr)
         for (table, position), slope in zip(self.looked_up, slopes[len(names) :], strict=False):
             if slope is not None:
-                flat = slope.reshape(-1, slope.shape[-1]).mul_(-self.lr)
+                flat = slope.reshape(-1, slope.shape[-1]) * -self.lr  # a slope can be that of another table too
                 self.arena[table].scatter_add_(0, slots[position].reshape(-1, 1).expand_as(flat), flat)
         if self.prox and not self.frozen:
             self._draw_back(step)

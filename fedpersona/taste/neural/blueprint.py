@@ -24,8 +24,8 @@ any further arguments with a default that is a number, a text or a yes or no: th
     then weights, (n,) or (length,), which are 0 where an entry only fills the step and add up to 1 over the others; it
     returns one number, a sum so weighted.
 ``scores``
-    a method for a sequence module in place of ``forward`` with every item as a candidate, which does for each place what
-    is of use at one. It takes ids (length,) and the last place that is filled, a tensor of one number, and returns
+    a method for a sequence module in place of ``forward`` with every item as a candidate, which does for each place
+    what is of use at one. It takes ids (length,) and the last place that is filled, a tensor of one number, and returns
     logits (items,). There tables can be used in any way.
 
 Ids may be used otherwise too, as to index a buffer of features. A module has no dropout and no batch normalisation:
@@ -170,7 +170,8 @@ class Blueprint:
     def beginning(self, items: int, seed: int) -> dict[str, NDArray[np.float32]]:
         """Return all parameters as the constructor makes them."""
         return {
-            array_name(name): value.detach().numpy().copy() for name, value in self.build(items, seed).named_parameters()
+            array_name(name): value.detach().numpy().copy()
+            for name, value in self.build(items, seed).named_parameters()
         }
 
     def shared_shapes(self, items: int) -> dict[str, tuple[int, ...]]:
@@ -211,9 +212,10 @@ def blueprint(kind: type[nn.Module], arguments: tuple[tuple[str, Any], ...]) -> 
     from fedpersona.taste.neural.trial import tried
 
     name = kind.__name__
-    task, length = getattr(kind, "task", "pointwise"), getattr(kind, "length", 50)
-    if task not in ("pointwise", "sequence"):
-        raise ConfigError(f"{name}.task is {task!r}: it is 'pointwise' or 'sequence'")
+    told, length = getattr(kind, "task", "pointwise"), getattr(kind, "length", 50)
+    if told not in ("pointwise", "sequence"):
+        raise ConfigError(f"{name}.task is {told!r}: it is 'pointwise' or 'sequence'")
+    task: Literal["pointwise", "sequence"] = "sequence" if told == "sequence" else "pointwise"
     if not (isinstance(length, int) and length >= 1):
         raise ConfigError(f"{name}.length is {length!r}: it is a whole number of plays")
     plain = Blueprint(kind, arguments, task, length, (), (), ())
@@ -260,7 +262,7 @@ class one_thread:  # noqa: N801 - a context, called as a function
 def _tables(module: nn.Module, name: str) -> Iterator[str]:
     named = getattr(module, "tables", None)
     if not named or isinstance(named, str):
-        raise ConfigError(f"{name} has no tables: tables = (\"item\",) names its nn.Embedding with a row an item")
+        raise ConfigError(f'{name} has no tables: tables = ("item",) names its nn.Embedding with a row an item')
     parts = dict(module.named_modules())
     for table in named:
         part = parts.get(table)
@@ -276,7 +278,7 @@ def _tables(module: nn.Module, name: str) -> Iterator[str]:
 def _private(module: nn.Module, name: str) -> Iterator[str]:
     named = getattr(module, "private", ())
     if isinstance(named, str):
-        raise ConfigError(f"{name}.private is a text: write private = (\"{named}\",)")
+        raise ConfigError(f'{name}.private is a text: write private = ("{named}",)')
     parameters = [parameter for parameter, _ in module.named_parameters()]
     for private in named:
         under = [p for p in parameters if p == private or p.startswith(f"{private}.")]
@@ -287,14 +289,20 @@ def _private(module: nn.Module, name: str) -> Iterator[str]:
 
 def _check_parts(module: nn.Module, name: str) -> None:
     for path, part in module.named_modules():
-        rate = getattr(part, "p", 0.0) if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
+        rate = (
+            getattr(part, "p", 0.0)
+            if isinstance(part, nn.modules.dropout._DropoutNd)
+            else getattr(part, "dropout", 0.0)
+        )
         if isinstance(rate, float | int) and rate > 0:
             raise ConfigError(
                 f"'{path}' of {name} has dropout: what a device draws would depend on which others train beside it. "
                 "Set it to 0"
             )
         if getattr(part, "track_running_stats", False) or isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise ConfigError(f"'{path}' of {name} is a batch normalisation: take nn.LayerNorm, which keeps no statistics")
+            raise ConfigError(
+                f"'{path}' of {name} is a batch normalisation: take nn.LayerNorm, which keeps no statistics"
+            )
 
 
 @lru_cache(maxsize=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,15 +69,11 @@ def descend(
             with torch.no_grad():
                 for name in moving:
                     slope = values[name].grad
-                    if slope is not None:
-                        values[name] = values[name] - model.lr * slope
+                    values[name] = values[name] if slope is None else values[name] - model.lr * slope
                     if name in base:
                         values[name] = _drawn(values[name], base[name], model.lr * model.prox)
                 for table in () if frozen else plan.tables:
-                    for slot, looked in zip(slots, rows[table], strict=True):
-                        if looked is not None and looked.grad is not None:
-                            slope = looked.grad.reshape(-1, looked.shape[-1])
-                            tables[table].index_add_(0, slot.reshape(-1), slope, alpha=-model.lr)
+                    _step_rows(tables[table], slots, rows[table], model.lr)
                     tables[table] = _drawn(tables[table], base[table], model.lr * model.prox)
     moved = {name: (values[name] - base[name]).detach().numpy().astype(np.float64) for name in plan.dense}
     for table in plan.tables:
@@ -86,6 +83,13 @@ def descend(
     if not all((np.abs(array) <= FAR).all() for array in (*moved.values(), *kept.arrays.values())):
         return private, {name: np.zeros(shape) for name, shape in plan.shared_shapes(items).items()}
     return kept, {name: moved[name] for name in plan.shared_shapes(items)}
+
+
+def _step_rows(table: Tensor, slots: Sequence[Tensor], rows: Sequence[Tensor | None], lr: float) -> None:
+    """Move the rows that were looked up, in place; one that was looked up twice by both slopes."""
+    for slot, looked in zip(slots, rows, strict=True):
+        if looked is not None and looked.grad is not None:
+            table.index_add_(0, slot.reshape(-1), looked.grad.reshape(-1, looked.shape[-1]), alpha=-lr)
 
 
 def _drawn(value: Tensor, base: Tensor, strength: float) -> Tensor:

@@ -63,7 +63,7 @@ class TorchTaste(GradientModel):
             if error.name != "torch":
                 raise
             raise ConfigError(f"{self.name} needs PyTorch: pip install 'fedpersona[torch]'") from None
-        return blueprint(module_class, tuple(sorted(self.arguments.items())))
+        return blueprint(module_class, tuple(sorted(self.arguments.items())))  # type: ignore[arg-type]  # hashable
 
     def shared_shapes(self, items: int) -> Mapping[str, tuple[int, ...]]:
         """Return the shapes of the shared parameters; a dot in a name becomes a stroke."""
@@ -96,9 +96,7 @@ class TorchTaste(GradientModel):
             return sequence_steps(
                 plays, key, items, epochs=self.epochs, length=self.blueprint.length, negatives=self.negatives
             )
-        return pointwise_steps(
-            plays, key, items, epochs=self.epochs, batch=self.batch, negatives=self.negatives
-        )
+        return pointwise_steps(plays, key, items, epochs=self.epochs, batch=self.batch, negatives=self.negatives)
 
     def fitting_steps(self, plays: Plays, items: int) -> Steps:
         """Return what private parameters are fitted on: recent plays count for more where ``recency`` says so."""

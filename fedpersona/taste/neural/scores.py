@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpersona.plays import Plays
@@ -21,10 +21,10 @@ _CANDIDATE_FLOATS = 1 << 22
 """Entries of the candidates' rows at once, where a sequence module takes every item as a candidate."""
 
 
-class _Scoring(torch.nn.Module):
+class _Scoring(nn.Module):
     """A module's own ``scores``, called as a ``forward``."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
@@ -36,15 +36,15 @@ class _Scoring(torch.nn.Module):
 def score_all(plan: Blueprint, shared: Shared, private: Private, plays: Plays) -> NDArray[np.float32]:
     """Return the logit of every item, shape (items,)."""
     items = len(shared[plan.tables[0]])
-    values = {name: torch.from_numpy(array) for name, array in shared.arrays.items()}
+    values = {name: torch.tensor(array) for name, array in shared.arrays.items()}
     values |= {name: torch.tensor(private[name], dtype=torch.float32) for name in plan.private}
     with one_thread(), torch.no_grad():
         if plan.task == "pointwise":
-            return all_logits(plan, items, values).numpy()
+            return all_logits(plan, plan.whole(items), values).numpy()
         if not len(plays):
             return np.zeros(items, np.float32)
         history, last = window(plays, plan.length)
-        return all_logits(plan, items, values, torch.from_numpy(history), torch.tensor(last)).numpy()
+        return all_logits(plan, plan.whole(items), values, torch.from_numpy(history), torch.tensor(last)).numpy()
 
 
 def window(plays: Plays, length: int) -> tuple[NDArray[np.int64], int]:
@@ -54,26 +54,30 @@ def window(plays: Plays, length: int) -> tuple[NDArray[np.int64], int]:
 
 
 def all_logits(
-    plan: Blueprint, items: int, values: Mapping[str, Tensor], history: Tensor | None = None, last: Tensor | None = None
+    plan: Blueprint,
+    module: nn.Module,
+    values: Mapping[str, Tensor],
+    history: Tensor | None = None,
+    last: Tensor | None = None,
 ) -> Tensor:
     """Return the logit of every item for one person, shape (items,). It can be mapped over people.
 
     Args:
-        plan: the module.
-        items: rows of the catalogue.
+        plan: of the module.
+        module: as it is, made beforehand: :meth:`Blueprint.whole`.
         values: all its parameters by array name.
         history: of a person, shape (length,), where the module is one of sequences.
         last: the last place of it that is filled.
     """
-    module = plan.whole(items)
+    items = len(values[plan.tables[0]])
     named = {name.replace("/", "."): value for name, value in values.items()}
     if history is None or last is None:
         logits: Tensor = functional_call(module, named, (torch.arange(items),))
         return logits
     if hasattr(module, "scores"):
         inside = {f"module.{name}": value for name, value in named.items()}
-        logits = functional_call(_Scoring(module), inside, (history, last))
-        return logits
+        own: Tensor = functional_call(_Scoring(module), inside, (history, last))
+        return own
     width = sum(values[table].shape[-1] for table in plan.tables)
     block = max(1, _CANDIDATE_FLOATS // (plan.length * width))
     found = []

@@ -70,9 +70,7 @@ def _step(plan: Blueprint, samples: int, candidates: int) -> tuple[tuple[Tensor,
 
 def _at(plan: Blueprint, ids: tuple[Tensor, ...], beside: tuple[Tensor, ...], *, moving: bool = False) -> Tensor:
     """Return the loss, or the logits, of the module as it begins."""
-    values = {
-        name: torch.from_numpy(array).requires_grad_(moving) for name, array in plan.beginning(_ITEMS, 0).items()
-    }
+    values = {name: torch.from_numpy(array).requires_grad_(moving) for name, array in plan.beginning(_ITEMS, 0).items()}
     rows = {table: tuple(values[table][one] for one in ids) for table in plan.tables}
     own = {name: value for name, value in values.items() if name not in plan.tables}
     return plan.objective(_ITEMS).at(own, rows, ids, beside)
