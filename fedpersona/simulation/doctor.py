@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from fedpersona.simulation import datasets
 from fedpersona.simulation.environment import git_revision, installed, versions
+from fedpersona.simulation.kernel import absence, library
 
 __all__ = ["examine", "findings_table"]
 
 _OPTIONAL = {
-    "torch": "nothing here uses it yet; neural taste models will",
-    "flwr": "nothing here uses it yet; federations will",
-    "ray": "nothing here uses it yet; clusters will",
+    "torch": "neural taste models need it: the extra 'torch'",
+    "flwr": "federations need it",
+    "ray": "the engine 'ray' needs it: the extra 'simulation'",
     "pytest": "for the tests",
 }
 
@@ -29,9 +31,16 @@ def examine(data: Path | None) -> dict[str, Any]:
         "versions": versions(),
         "git_revision": git_revision(),
         "optional": {name: installed(name) if find_spec(name) else None for name in _OPTIONAL},
+        "kernel": _kernel(),
         "data": {"synthetic": "comes with the package", **datasets.available(data)},
         "runs_writable": os.access("runs" if Path("runs").is_dir() else ".", os.W_OK),
     }
+
+
+def _kernel() -> dict[str, str | None]:
+    """Return what the compiled kernel was built for, of what runs here; or why there is none."""
+    opened = library()
+    return {"for": None if opened is None else opened.description, "absence": absence()}
 
 
 def findings_table(findings: dict[str, Any]) -> Table:
@@ -44,6 +53,8 @@ def findings_table(findings: dict[str, Any]) -> Table:
     table.add_section()
     for name, found in findings["optional"].items():
         table.add_row(name, found or f"[dim]not installed: {_OPTIONAL[name]}[/dim]")
+    kernel = findings["kernel"]
+    table.add_row("compiled kernel", kernel["for"] or f"[dim]{escape(kernel['absence'])}[/dim]")
     table.add_section()
     for name, found in findings["data"].items():
         table.add_row(f"data: {name}", found or "[dim]not found; name its folder with --data or FEDPERSONA_DATA[/dim]")
