@@ -13,6 +13,29 @@ import pytest
 from fedpersona.catalogue import Catalogue
 from fedpersona.simulation.population import Population, Split
 
+LONG = (
+    "tests/aggregation/test_a_federation_that_is_killed.py",
+    "tests/cli/test_demo.py",
+    "tests/simulation/test_parity.py",
+    "tests/aggregation/test_erasure.py",
+    "tests/aggregation/test_a_federation_that_spends_its_budget.py",
+    "tests/clients/test_flower_app.py",
+    "tests/clients/companion/test_companion_in_a_browser.py",
+    "tests/device/test_node_contract.py",
+    "tests/simulation/cluster/",
+)
+"""What runs whole servers or clusters, a minute or more each, the longest first."""
+
+
+def pytest_collection_modifyitems(items):
+    """Let the long ones begin: the first worker has them, one at a time, while the others do all the rest.
+
+    As the folders come, two could begin as the last, and end minutes after everything else; or run at once, and each
+    wait for the other's processes.
+    """
+    rank = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: next((rank[name] for name in LONG if item.nodeid.startswith(name)), len(LONG)))
+
 
 @pytest.fixture(autouse=True)
 def no_real_data(request, monkeypatch):
