@@ -128,11 +128,7 @@ def _simulate(
     callbacks.start(config, keeping.done if keeping else 0)
     with clock.measure("training"):
         training = train(model, split.train, config, narrator, protection, measurement.people, following)
-    narrator.stage(
-        "measuring on test items"
-        if protection
-        else "choosing recency and discount on validation items, measuring on test items"
-    )
+    narrator.stage("measuring on test items" if protection else "choosing on validation items, measuring on test items")
     with clock.measure("measuring"):
         scorers = {
             number: make_scorer(model, shared, split.train, measurement.people, training.kept.get(number))

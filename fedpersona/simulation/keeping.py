@@ -111,10 +111,18 @@ class Keeping:
         """Wall time of the training before it was gone on with."""
         return 0.0 if self.checkpoint is None else self.checkpoint.seconds
 
-    def after_round(self, so_far: SoFar, privates: PrivateTable | None, *, last: bool) -> None:
+    def after_round(
+        self, so_far: SoFar, privates: PrivateTable | None, *, last: bool, before: Callable[[], None] = lambda: None
+    ) -> None:
         """Leave a checkpoint, where it is time or somebody asked to stop.
 
         The last round's is left where others were, or where it is time: measuring can be stopped too.
+
+        Args:
+            so_far: the training.
+            privates: what devices keep.
+            last: whether no round follows.
+            before: called before a checkpoint is left.
 
         Raises:
             Interrupted: somebody asked to stop.
@@ -126,6 +134,7 @@ class Keeping:
             return
         if not self.claimed:
             self._claim()
+        before()
         try:
             write_checkpoint(self.folder, self._checkpoint(so_far, now), privates)
         except OutputError as error:

@@ -15,6 +15,8 @@ __all__ = ["Narrator", "Silence", "Terminal", "printable"]
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_MOVES = 0.1
 """A round can take a millisecond, and moving a bar a tenth of that."""
+_WIDE = 100
+"""Columns of a terminal that all there is to tell fits into."""
 _SURE_SECONDS = 0.5
 """Time before a rate or what is left is said: the first round warms caches up."""
 
@@ -74,12 +76,14 @@ class Terminal:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live = console.is_terminal
-        self._bar = Progress(
-            SpinnerColumn(),
+        self._narrow = console.width < _WIDE
+        told = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(8 if self._narrow else 20),
             TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(),
+        )
+        self._bar = Progress(
+            *(told if self._narrow else (SpinnerColumn(), *told, TimeElapsedColumn())),
             console=console,
             transient=True,
             disable=not self._live,
@@ -139,7 +143,7 @@ class Terminal:
         facts = pace.facts()
         if self._live:
             done = pace.done + part / max(of, 1)
-            count = f"{pace.done:,}/{pace.total:,} rounds"
+            count = f"{pace.done:,}/{pace.total:,}{'' if self._narrow else ' rounds'}"
             self._bar.update(self._task, completed=done, total=pace.total, facts=escape("  ".join((count, *facts))))
         elif pace.done < pace.total:
             inside = f"; {part:,} of {of:,} devices" if 0 < part < of else ""

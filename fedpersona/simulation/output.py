@@ -22,6 +22,8 @@ from fedpersona.taste import Shared, TasteModel, create
 __all__ = ["check_writable", "default_folder", "read_model", "write_run"]
 
 _HEADER = "fedpersona model 1"
+_OWN = "torch:"
+"""What the names of modules begin with that come from a file of one's own."""
 
 
 def default_folder(dataset: str, model: str, root: Path = Path("runs")) -> Path:
@@ -98,10 +100,15 @@ def _header(run: Run) -> dict[str, Any]:
     }
 
 
-def read_model(folder: Path | str) -> tuple[TasteModel, Shared]:
+def read_model(folder: Path | str, model: TasteModel | None = None) -> tuple[TasteModel, Shared]:
     """Read the taste model and the shared arrays that a run left.
 
+    Args:
+        folder: of the run.
+        model: what the arrays are of, where a module of your own was trained: no file names code that is run.
+
     Raises:
+        ConfigError: a module of your own was trained, and it is not given.
         DataNotFound: there are none.
         DataError: the file is not a whole model of this form, or its arrays are not those that were written.
     """
@@ -109,14 +116,18 @@ def read_model(folder: Path | str) -> tuple[TasteModel, Shared]:
     try:
         with safe_open(file, framework="numpy") as opened:
             header = json.loads((opened.metadata() or {})[_HEADER])
+            own = model is None and str(header["model"]).startswith(_OWN)
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        model = create(header["model"], header["settings"])
+        if model is None and not own:
+            model = create(header["model"], header["settings"])
         shared = Shared(header["model"], header["catalogue"], int(header["round"]), arrays)
         whole = shared.hash() == header["hash"]
     except FileNotFoundError:
         raise DataNotFound("no model here: give the folder of a run", path=file) from None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise DataError(f"not a whole model of a run ({error}): write it again", path=file) from None
+    if model is None:
+        raise ConfigError(f"{file}: a module of your own was trained here; give read_model the model too")
     if not whole:
         raise DataError("the arrays are not those that were written: their hash differs", path=file)
     return model, shared

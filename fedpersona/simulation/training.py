@@ -182,7 +182,9 @@ class _Rounds:
                 self._missing(report, planned)
             self.following.callbacks.after_round(report, figure)
             if self.following.keeping is not None:
-                self.following.keeping.after_round(self.so_far, self.privates, last=number == planned)
+                self.following.keeping.after_round(
+                    self.so_far, self.privates, last=number == planned, before=self.following.callbacks.keep
+                )
         if self.short and planned > _TOLD_ROUNDS:
             self.narrator.note(
                 f"in {self.short:,} rounds not all of {cohort:,} devices answered; "

@@ -117,6 +117,22 @@ def test_ctrl_c_finishes_the_round_and_leaves_its_checkpoint(tmp_path):
     assert untimed(gone_on(tmp_path / "run", split).record) == untimed(simulate(config, split=split).record)
 
 
+def test_a_second_ctrl_c_leaves_at_once_with_the_last_checkpoint(tmp_path):
+    class StopTwice(StopAfter):
+        def after_round(self, report, figures):
+            super().after_round(report, figures)
+            super().after_round(report, figures)
+
+    config, split = configured(**RUNS["fedmf"]), hold_out(invent())
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        simulate(config, split=split, callbacks=[StopTwice(3)], keeping=Keeping(tmp_path / "run", 0.0))
+    assert not isinstance(stopped.value, Interrupted)
+    assert last_round(tmp_path / "run") == 2
+    assert signal.getsignal(signal.SIGINT) is before
+    assert untimed(gone_on(tmp_path / "run", split).record) == untimed(simulate(config, split=split).record)
+
+
 def test_a_run_that_was_stopped_after_its_last_round_is_measured(tmp_path):
     config, split = configured(**RUNS["subspace"]), hold_out(invent())
     with pytest.raises(Interrupted):

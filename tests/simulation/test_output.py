@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fedpersona.errors import DataError, DataNotFound, OutputError
+from fedpersona.errors import ConfigError, DataError, DataNotFound, OutputError
 from fedpersona.simulation import RunConfig, read_record, simulate
 from fedpersona.simulation.listening import weekly_for
 from fedpersona.simulation.output import check_writable, default_folder, read_model, write_run
@@ -134,6 +135,16 @@ def test_a_model_is_read_back_as_it_was_written(run, tmp_path):
     model, shared = read_model(tmp_path / "a")
     assert model == run.model
     assert shared.hash() == run.shared.hash()
+
+
+def test_a_module_of_ones_own_is_asked_for_and_never_run_because_a_file_names_it(run, tmp_path):
+    shared = replace(run.shared, model="torch:Mine")
+    write_run(replace(run, shared=shared), tmp_path / "a", report=False)
+    with pytest.raises(ConfigError, match="give read_model the model too"):
+        read_model(tmp_path / "a")
+    model, read = read_model(tmp_path / "a", run.model)
+    assert model is run.model
+    assert read.hash() == shared.hash()
 
 
 def test_the_same_run_leaves_the_same_model_file(run, tmp_path):

@@ -35,6 +35,9 @@ class Callback:
     def after_round(self, report: RoundReport, figures: Mapping[str, float]) -> None:
         """After each round, with :func:`round_figures` of its report."""
 
+    def keep(self) -> None:
+        """Before a checkpoint is left: write what was collected, a run that goes on tells of these rounds no more."""
+
     def end(self, record: RunRecord) -> None:
         """After all is measured."""
 
@@ -73,6 +76,10 @@ class Callbacks:
         if self._callbacks:
             figures = round_figures(report, measured)
             self._tell(lambda callback: callback.after_round(report, figures))
+
+    def keep(self) -> None:
+        """Tell of a checkpoint."""
+        self._tell(lambda callback: callback.keep())
 
     def end(self, record: RunRecord) -> None:
         """Tell of the end."""

@@ -33,6 +33,10 @@ class CsvTable(Callback):
         cells = (f"{figures[name]:.17g}" if name in figures else "" for name in _COLUMNS)
         self._file.add(",".join((str(report.round_number), *cells)))
 
+    def keep(self) -> None:
+        """Write what was collected."""
+        self._file.flush()
+
     def end(self, record: RunRecord) -> None:
         """Write what is left."""
         self._file.flush()

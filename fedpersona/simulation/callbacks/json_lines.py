@@ -30,6 +30,10 @@ class JsonLines(Callback):
         """Add the round."""
         self._add("round", round=report.round_number, **figures)
 
+    def keep(self) -> None:
+        """Write what was collected."""
+        self._file.flush()
+
     def end(self, record: RunRecord) -> None:
         """Add the figures."""
         self._add("end", model_hash=record.model_hash, **end_figures(record))

@@ -70,6 +70,10 @@ class MLflow(Callback):
         if time.monotonic() - self._sent > _SECONDS or len(self._metrics) > 10 * _MOST_METRICS:
             self._send()
 
+    def keep(self) -> None:
+        """Send what was collected."""
+        self._send()
+
     def end(self, record: RunRecord) -> None:
         """Send the figures in the end."""
         self._add(end_figures(record), len(record.rounds))

@@ -42,6 +42,10 @@ class TensorBoard(Callback):
         """Add the figures of a round."""
         self._scalars({f"round/{name}": value for name, value in figures.items()}, report.round_number)
 
+    def keep(self) -> None:
+        """Write what was collected."""
+        self._writer.flush()
+
     def end(self, record: RunRecord) -> None:
         """Add the figures in the end."""
         self._scalars({f"end/{name}": value for name, value in end_figures(record).items()}, len(record.rounds))

@@ -67,6 +67,33 @@ def test_rounds_that_are_run_again_are_there_once(follow, tmp_path, name):
         assert [event["event"] for event in told if event["event"] != "round"] == ["start", "interrupt", "start", "end"]
 
 
+class KilledAfter(StopAfter):
+    def after_round(self, report, figures):
+        if report.round_number == self.number:
+            raise Killed
+
+
+class Killed(BaseException):
+    """Nobody hears of it."""
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv"])
+def test_no_round_is_missing_that_a_checkpoint_has(follow, tmp_path, name, monkeypatch):
+    """A process that is killed tells its callbacks nothing: what they collected is written before a checkpoint is."""
+    folder = tmp_path / "a"
+    killed = make_callback(name, folder)
+    monkeypatch.setattr(killed, "interrupt", lambda done: None)
+    with pytest.raises(Killed):
+        follow(killed, KilledAfter(3), keeping=Keeping(folder, 0.0))
+    follow(make_callback(name, folder), keeping=Keeping(folder, 0.0, read_checkpoint(folder)))
+    text = (tmp_path / f"a.{name}").read_text()
+    if name == "csv":
+        assert [line.split(",")[0] for line in text.splitlines()] == ["round", "1", "2", "3", "4"]
+    else:
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["round"] for line in lines if line["event"] == "round"] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("name", ["jsonl", "csv"])
 def test_a_file_that_is_there_is_never_written_over(follow, tmp_path, name):
     (tmp_path / f"a.{name}").write_text("years of work")
