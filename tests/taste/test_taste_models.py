@@ -99,7 +99,7 @@ def test_a_catalogue_of_one_item_is_no_special_case():
         shared = model.init(tiny, 0)
         plays = Plays(np.array([0], np.int32), np.ones(1, np.float32))
         update = model.contribute(shared, model.personalise(shared, plays), plays, np.random.default_rng(0))
-        assert np.isfinite(model.apply(shared, update, 1).arrays["listeners"]).all()
+        assert all(np.isfinite(array).all() for array in model.apply(shared, update, 1).arrays.values())
 
 
 def test_a_projection_longer_than_the_clip_is_shortened():

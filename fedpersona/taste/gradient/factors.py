@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class FactorModel(GradientModel):
 
     biased: ClassVar[bool] = False
     """Whether a person has a bias."""
+    short: ClassVar[float]
+    """``longest`` under noise, at most."""
 
     dim: int = Field(32, ge=1, le=1024)
     """Length of a vector."""
@@ -37,6 +39,14 @@ class FactorModel(GradientModel):
     """Passes in which a person gets a vector from plays alone, the items staying as they are."""
     fit_lr: float = Field(2.0, gt=0, le=1e6)
     """Step of these passes: shorter than that of training, since what is left in the end is one vector, no mean."""
+
+    def suited(self, people: int, items: int) -> Self:
+        """Return the model with shorter updates under noise, which is in proportion to the longest.
+
+        Nearly all are shortened then, and the sum is one of directions. Measured on ML-100K, at its people and at ten
+        times as many: fewer rounds cost more than the noise that they save.
+        """
+        return self.model_copy(update={"longest": min(self.longest, self.short)}) if self.noise else self
 
     @property
     def recipe(self) -> Recipe:

@@ -22,6 +22,7 @@ class FedMF(FactorModel):
 
     name: ClassVar[str] = "fedmf"
     summary: ClassVar[str] = "matrix factorisation by gradient descent; a person's vector stays on the device"
+    short: ClassVar[float] = 1.0
 
     rounds: int = Field(60, ge=1, le=100_000)
     lr: float = Field(8.0, gt=0, le=1e6)

@@ -21,6 +21,7 @@ class FedRecon(FactorModel):
 
     name: ClassVar[str] = "fedrecon"
     summary: ClassVar[str] = "matrix factorisation whose devices keep nothing: vectors are rebuilt from plays each time"
+    short: ClassVar[float] = 0.5
     remembers: ClassVar[bool] = False
 
     rounds: int = Field(60, ge=1, le=100_000)

@@ -31,6 +31,7 @@ class PFedRec(FactorModel):
 
     name: ClassVar[str] = "pfedrec"
     summary: ClassVar[str] = "a private scorer over shared items, which every device fits to its owner"
+    short: ClassVar[float] = 256.0
     biased: ClassVar[bool] = True
 
     rounds: int = Field(90, ge=1, le=100_000)

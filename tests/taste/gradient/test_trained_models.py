@@ -227,3 +227,11 @@ def test_moments_go_on_from_round_to_round_and_are_not_part_of_the_model():
     assert set(second.kept) == {"items.first", "items.second"}
     assert second.hash() == replace(second, kept={}).hash()
     assert not np.array_equal(third["items"], restarted["items"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_under_noise_updates_are_shorter_unless_they_were_shorter_already(name):
+    quiet, noisy, already = small(name), small(name, noise=3.0), small(name, noise=3.0, longest=1e-3)
+    assert quiet.suited(1000, 40) == quiet
+    assert noisy.suited(1000, 40).longest == type(noisy).short < noisy.longest
+    assert already.suited(1000, 40) == already
