@@ -8,19 +8,21 @@
 #define NAMED(a, b) JOINED(a, b)
 
 /* Copy the rows of slots that are new since. */
-INLINE void gather(lane *l, const job *j, uint32_t since, uint32_t used, int64_t step) {
+INLINE void gather(lane *l, const job *j, int64_t nr, uint32_t since, uint32_t used, int64_t step) {
+    const float *items = j->items;
+    const int32_t *item_of = l->item_of;
+    const int64_t dim = j->dim;
+    const int whole = dim == nr * LANES;
     for (uint32_t s = since; s < used; s++) {
-        const float *next = j->items + (size_t)l->item_of[s + 12 < used ? s + 12 : s] * (size_t)j->dim;
+        const float *next = items + (size_t)item_of[s + 12] * (size_t)dim; /* anything, at the end: it is not read */
         __builtin_prefetch(next);
         __builtin_prefetch(next + 16);
-        const float *base = j->items + (size_t)l->item_of[s] * (size_t)j->dim;
-        float *row = l->arena + (size_t)s * (size_t)l->stride;
-        if (l->stride == j->dim) {
-            for (int64_t w = 0; w < l->stride; w += LANES) *(loose_vec *)(row + w) = *(const loose_vec *)(base + w);
-        } else {
-            memset(row, 0, (size_t)l->stride * 4);
-            memcpy(row, base, (size_t)j->dim * 4);
-        }
+        const float *base = items + (size_t)item_of[s] * (size_t)dim;
+        loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)(LANES * nr));
+        if (whole)
+            for (int64_t w = 0; w < nr; w++) row[w] = *(const loose_vec *)(base + LANES * w);
+        else
+            for (int64_t w = 0; w < nr; w++) row[w] = part_of(base, dim, w);
         l->decayed[s] = (int32_t)step;
     }
 }
@@ -68,7 +70,8 @@ INLINE int train(lane *l, job *j, int64_t nr, int pairs, int64_t k) {
     for (int64_t i = 0; i < d.n; i++) l->slot_of[d.history[i]] = (uint32_t)i, l->item_of[i] = d.history[i];
     d.used = (uint32_t)d.n;
 
-    person p = {.bias = 0.0f};
+    person p;
+    p.bias = 0.0f;
     float *kept = j->privates ? j->privates + (size_t)k * (size_t)j->private_width : NULL;
     memset(p.vector, 0, (size_t)nr * 4 * LANES);
     if (kept && j->order != ORDER_REBUILD) {
@@ -95,7 +98,7 @@ INLINE int train(lane *l, job *j, int64_t nr, int pairs, int64_t k) {
         for (int64_t epoch = 0; epoch < all_passes[i].epochs; epoch++) {
             const int64_t size = draw_epoch(l, &d, j, all_passes[i].positives, all_passes[i].count);
             if (size < 0) return STATUS_MEMORY;
-            gather(l, j, gathered, d.used, number);
+            gather(l, j, nr, gathered, d.used, number);
             gathered = d.used;
             const uint32_t *b = pairs ? l->others : l->order;
             for (int64_t at = 0; at < size; at += j->batch) {
@@ -104,7 +107,7 @@ INLINE int train(lane *l, job *j, int64_t nr, int pairs, int64_t k) {
                 number += all_passes[i].part != PART_PERSON;
             }
         }
-    gather(l, j, gathered, d.used, number);
+    gather(l, j, nr, gathered, d.used, number);
     if (j->prox != 0.0f)
         for (uint32_t s = 0; s < d.used; s++) decay(l, j, nr, s, number);
 

@@ -16,16 +16,24 @@ typedef struct {
 
 INLINE uint64_t draw(const device *d, uint64_t ahead) { return mix64(d->key + (d->position + ahead + 1) * GOLDEN); }
 
+/* What a device has looked up, at hand while it draws. */
+typedef struct {
+    uint32_t *slot_of;
+    int32_t *item_of;
+    uint32_t *out;
+    uint32_t plays, used;
+} looking;
+
 /* Look a candidate up: give it a slot where it has none, and keep it as a sample unless it was played. No branches. */
-INLINE int64_t look_up(lane *l, device *d, uint32_t item, uint32_t *out, int64_t k) {
-    const uint32_t found = l->slot_of[item], there = found < d->used ? found : 0;
-    const int hit = (found < d->used) & (l->item_of[there] == (int32_t)item);
-    const uint32_t slot = hit ? found : d->used;
-    l->slot_of[item] = slot;
-    l->item_of[d->used] = (int32_t)item;
-    d->used += !hit;
-    out[k] = slot << 1;
-    return k + (slot >= (uint64_t)d->n);
+INLINE int64_t look_up(looking *s, uint32_t item, int64_t k) {
+    const uint32_t found = s->slot_of[item], there = found < s->used ? found : 0;
+    const int hit = (found < s->used) & (s->item_of[there] == (int32_t)item);
+    const uint32_t slot = hit ? found : s->used;
+    s->slot_of[item] = slot;
+    s->item_of[s->used] = (int32_t)item;
+    s->used += !hit;
+    s->out[k] = slot << 1;
+    return k + (slot >= s->plays);
 }
 
 /* The c-th item that was not played, by bisection of the history. */
@@ -45,37 +53,41 @@ enum { BLOCK = 32 };
 
 /* Draw so many items that were not played into out, and return how many there are: none where none is left. */
 static int64_t draw_negatives(lane *l, device *d, int64_t count, uint32_t *out) {
-    const uint64_t left = d->n_items - (uint64_t)d->n;
+    const uint64_t n_items = d->n_items, left = n_items - (uint64_t)d->n, key = d->key;
     if (!left || !count) return 0;
+    looking s = {l->slot_of, l->item_of, out, (uint32_t)d->n, d->used};
+    uint64_t state = key + d->position * GOLDEN;
     int64_t k = 0;
-    if (2 * (uint64_t)d->n > d->n_items) {
+    if (2 * (uint64_t)d->n > n_items) {
         while (k < count) {
-            const uint64_t x = draw(d, 0);
+            const uint64_t x = mix64(state += GOLDEN);
+            k = look_up(&s, unplayed(d, below(x & 0xFFFFFFFF, left)), k);
+            if (k < count) k = look_up(&s, unplayed(d, below(x >> 32, left)), k);
             d->position++;
-            k = look_up(l, d, unplayed(d, below(x & 0xFFFFFFFF, left)), out, k);
-            if (k < count) k = look_up(l, d, unplayed(d, below(x >> 32, left)), out, k);
         }
-        return count;
-    }
-    uint32_t low[BLOCK], high[BLOCK];
-    while (count - k >= 2 * BLOCK) {
-        for (int i = 0; i < BLOCK; i++) {
-            const uint64_t x = draw(d, (uint64_t)i);
-            low[i] = below(x & 0xFFFFFFFF, d->n_items);
-            high[i] = below(x >> 32, d->n_items);
+    } else {
+        uint32_t low[BLOCK], high[BLOCK];
+        while (count - k >= 2 * BLOCK) {
+            for (int i = 0; i < BLOCK; i++) {
+                const uint64_t x = mix64(state + (uint64_t)(i + 1) * GOLDEN);
+                low[i] = below(x & 0xFFFFFFFF, n_items);
+                high[i] = below(x >> 32, n_items);
+            }
+            state += BLOCK * GOLDEN;
+            d->position += BLOCK;
+            for (int i = 0; i < BLOCK; i++) {
+                k = look_up(&s, low[i], k);
+                k = look_up(&s, high[i], k);
+            }
         }
-        d->position += BLOCK;
-        for (int i = 0; i < BLOCK; i++) {
-            k = look_up(l, d, low[i], out, k);
-            k = look_up(l, d, high[i], out, k);
+        while (k < count) {
+            const uint64_t x = mix64(state += GOLDEN);
+            k = look_up(&s, below(x & 0xFFFFFFFF, n_items), k);
+            if (k < count) k = look_up(&s, below(x >> 32, n_items), k);
+            d->position++;
         }
     }
-    while (k < count) {
-        const uint64_t x = draw(d, 0);
-        d->position++;
-        k = look_up(l, d, below(x & 0xFFFFFFFF, d->n_items), out, k);
-        if (k < count) k = look_up(l, d, below(x >> 32, d->n_items), out, k);
-    }
+    d->used = s.used;
     return count;
 }
 
