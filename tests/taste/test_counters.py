@@ -13,7 +13,8 @@ from fedpersona.plays import Plays
 from fedpersona.simulation.behaviour import Behaviour
 from fedpersona.simulation.engine import CohortEngine, DeviceEngine
 from fedpersona.simulation.evaluation.ranking import full_ranks, hit_rate_at
-from fedpersona.taste import MODELS, create
+from fedpersona.simulation.private_table import PrivateTable
+from fedpersona.taste import MODELS, GradientModel, create
 from fedpersona.taste.counters import (
     DEVICES,
     HITS,
@@ -31,11 +32,13 @@ POPULATION = invent(60, 48)
 
 
 def coordinated(engine=DeviceEngine, model="popularity", **settings):
-    model = create(model)
+    trained = issubclass(MODELS[model], GradientModel)
+    model = create(model, {"rounds": 2} if trained else {})
+    kept = {"privates": PrivateTable.begin(model, 1, len(POPULATION))} if trained and model.remembers else {}
     return Coordinator(
         model,
         POPULATION.catalogue,
-        engine(model, POPULATION, Behaviour()),
+        engine(model, POPULATION, Behaviour(), **kept),
         cohort=60,
         min_count=2,
         seed=1,
