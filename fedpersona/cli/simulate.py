@@ -34,7 +34,8 @@ def simulate(
         str | None,
         typer.Argument(
             metavar="DATASET|PATH",
-            help="synthetic, lastfm-2k, ml-100k, ml-1m, an .npz split, or the run.json of a run to make again.",
+            help="synthetic, lastfm-2k, ml-100k, ml-1m, an .npz split, a folder that 'fedpersona convert' made, or the "
+            "run.json of a run to make again.",
             show_default=False,
         ),
     ] = None,

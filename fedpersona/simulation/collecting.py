@@ -56,6 +56,8 @@ def collector(
         cluster=config.cluster,
         shards=config.shards,
     )
+    if config.engine != "device" and engine.description.startswith("the reference"):
+        narrator.note(f"slow: {engine.description}")
     if not multiplied:
         return engine
     return EachForMany(engine, model, population.catalogue, people=people, devices=devices)

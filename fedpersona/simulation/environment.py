@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["PACKAGES", "git_revision", "versions"]
 
-PACKAGES = ("fedpersona", "numpy", "scipy", "pydantic", "safetensors", "matplotlib", "rich", "typer")
+PACKAGES = ("fedpersona", "numpy", "scipy", "pydantic", "safetensors", "matplotlib", "rich", "typer", "torch", "ray")
 """Installed packages that a record names."""
 
 

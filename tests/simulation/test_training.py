@@ -112,6 +112,20 @@ def test_a_record_says_what_brought_in_the_sums():
     assert "secure aggregation" in masked.collected
 
 
+def test_a_run_says_where_the_compiled_form_is_missing(monkeypatch):
+    from fedpersona.simulation import factor_engine
+
+    monkeypatch.setattr(factor_engine, "library", lambda: None)
+    monkeypatch.setattr(factor_engine, "absence", lambda: "it was not built")
+    told = Told()
+    training = train(FedMF(dim=2, rounds=1), invent(), configured(), told)
+    assert told.notes == ["slow: the reference, one device after another: it was not built"]
+    assert training.collected == told.notes[0].removeprefix("slow: ")
+    asked = Told()
+    train(FedMF(dim=2, rounds=1), invent(), configured(engine="device"), asked)
+    assert not asked.notes
+
+
 def test_copies_of_a_person_train_apart_and_the_first_is_measured():
     """Under ``replicate`` device ``p`` is the first copy of person ``p``: its row is the one that is kept."""
     people = invent()
