@@ -26,7 +26,8 @@ from fedpersona.taste.counters import counted, round_layout
 from fedpersona.wire.message import word_type
 from tests.serving import running, serving
 
-DEVICES, ROUNDS = 9, 13
+DEVICES = 5  # a SuperLink has a third of a second's work for each device in each round, and there are twenty rounds
+ROUNDS = 11  # one for each kill, one more in which the supervisor goes, and one to spare
 KILLS = {
     "coordinator": ("gathering", "entering", "sharing", "updating", "agreeing", "unmasking"),
     "superlink": ("updating", "unmasking"),
@@ -75,14 +76,24 @@ def stage_of(journal: Journal) -> str:
     return record.phase if record.ended_at is None else "between"
 
 
+def lives(process: psutil.Process | None) -> bool:
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill_in(served, journal: Journal, process: str, stage: str) -> None:
-    """Wait for the stage, then kill the process at once."""
-    deadline = time.monotonic() + 60
+    """Wait for the stage, then kill the process at once: it was found before, for a stage is soon over."""
+    deadline = time.monotonic() + 120
+    found = None
     while time.monotonic() < deadline:
-        if stage_of(journal) == stage and (found := process_of(served, process)) is not None:
-            os.kill(found.pid, signal.SIGKILL)
+        if not lives(found):
+            found = process_of(served, process)
+        if found is not None and stage_of(journal) == stage and lives(found):
+            found.kill()
             return
-        time.sleep(0.005)
+        time.sleep(0.02)  # looking itself costs the processes that it waits for
     raise AssertionError(f"the stage {stage} did not come\n{served.logs()}")
 
 

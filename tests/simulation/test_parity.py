@@ -35,7 +35,7 @@ from fedpersona.taste.model_file import pack, unpack
 from fedpersona.wire.signed_release import unseal_release
 from tests.serving import Served, serving
 
-SETTINGS = {"dim": 16, "rounds": 3}
+SETTINGS = {"dim": 16, "rounds": 2}
 PATIENCE = 300.0
 
 
@@ -58,7 +58,7 @@ def unlocked(monkeypatch):
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
 
 
-@pytest.mark.parametrize(("people", "masked"), [(8, False), (10, True)])
+@pytest.mark.parametrize(("people", "masked"), [(8, False), (5, True)])
 def test_simulation_grid_and_deployment_learn_the_same_model(people, masked, tmp_path, unlocked):
     deployed = deploy(tmp_path, people, masked=masked)
     rounds = deployed.config.rounds
