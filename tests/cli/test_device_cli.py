@@ -10,6 +10,8 @@ import zipfile
 
 import pytest
 
+from fedpersona import sources
+from fedpersona.device.device import Device
 from tests.device.invented import MARK, NO_KEYRING, write_spotify_zip
 
 
@@ -34,6 +36,14 @@ class Shell:
             assert "Traceback" not in done.stderr
         return done
 
+    def begin(self, history=()):
+        """Make the device as ``init`` does, and read a history as ``import`` does, without a process for each."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in NO_KEYRING.items():
+                patch.setenv(name, value)
+            with Device.open(self.folder / ".fedpersona", passphrase=self.environment["FEDPERSONA_PASSPHRASE"]) as made:
+                made.vault.add(history)
+
 
 @pytest.fixture
 def shell(tmp_path):
@@ -43,7 +53,7 @@ def shell(tmp_path):
 @pytest.fixture
 def used(shell, tmp_path):
     write_spotify_zip(tmp_path / "mine.zip")
-    shell("import", "mine.zip")
+    shell.begin(sources.read(tmp_path / "mine.zip"))
     return shell
 
 

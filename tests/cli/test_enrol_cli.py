@@ -17,7 +17,7 @@ TOKEN = "a-token-of-32-letters-0123456789"
 @pytest.fixture
 def shell(tmp_path):
     made = Shell(tmp_path)
-    made("init")
+    made.begin()
     return made
 
 

@@ -21,7 +21,7 @@ from tests.device.https_servers import Authority, reply, serving
 @pytest.fixture
 def shell(tmp_path):
     made = Shell(tmp_path)
-    made("init")
+    made.begin()
     return made
 
 

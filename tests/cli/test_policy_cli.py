@@ -20,7 +20,7 @@ from tests.cli.test_device_cli import Shell
 @pytest.fixture
 def shell(tmp_path):
     made = Shell(tmp_path)
-    made("init")
+    made.begin()
     return made
 
 
