@@ -30,6 +30,8 @@ _ENVIRONMENT = {
 _LEAST_STORE = 80 << 20
 """Bytes below which Ray does not start an object store."""
 _REACHING_SECONDS = 5.0
+_REASON = 360
+"""Characters of what Ray says is wrong: it may hold the traceback of another machine, whose end tells most."""
 
 
 def import_ray() -> Any:
@@ -96,8 +98,9 @@ class Session:
             self.ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             self.close()
-            first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise ConfigError(f"no Ray cluster could be joined at '{address}': {first}") from None
+            reason = " ".join((str(error) or type(error).__name__).split())
+            reason = reason if len(reason) <= _REASON else f"{reason[:60]} ... {reason[-_REASON + 60 :]}"
+            raise ConfigError(f"no Ray cluster could be joined at '{address}': {reason}") from None
 
     def close(self) -> None:
         """End what was started, or leave what was joined; nothing where it is over already."""
