@@ -7,9 +7,9 @@ A perceptron (fedncf), a gated recurrent unit written out, and causal attention 
 devices on one core: the same plays, the same samples. The loops are plain torch: autograd and ``optim.SGD`` on a module
 that gets the shared parameters anew for each device, with the table of items copied whole (dense), or with sparse
 gradients and only the rows put back that were looked up (sparse). They draw their samples too, but bound, encode and
-check nothing, which the engine does. First it is held that all give the same sum, to the precision of float32. Then they
-take turns; figures are medians. ``--data`` is MovieLens 100K's file of interactions as RecBole ships it; without, as many
-people and items are invented.
+check nothing, which the engine does. First it is held that all give the same sum, to the precision of float32. Then
+they take turns; figures are medians. ``--data`` is MovieLens 100K's file of interactions as RecBole ships it; without,
+as many people and items are invented.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class NextPlay(nn.Module):
     tables = ("item",)
     task = "sequence"
     length = 50
-    defaults = {"rounds": 60, "lr": 0.5, "server": "adam", "server_lr": 0.01}  # noqa: RUF012 - read, never changed
+    defaults = {"rounds": 100, "lr": 0.5, "server": "adam", "server_lr": 0.03, "server_tau": 1e-4}  # noqa: RUF012 - read, never changed
 
     def __init__(self, items: int, dim: int = 32) -> None:
         super().__init__()

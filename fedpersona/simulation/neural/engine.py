@@ -30,7 +30,7 @@ from fedpersona.wire.plan import Plan
 
 __all__ = ["NeuralEngine", "as_row_table", "by_name"]
 
-_MOST_LANES = 128
+_MOST_LANES = 64
 """More side by side is hardly faster, and leaves the processor's cache."""
 _MOST_BYTES = 1 << 29
 
@@ -39,9 +39,9 @@ class NeuralEngine(Engine):
     """Devices of one module, side by side in chunks.
 
     One thread does all: a result does not depend on how many cores there are, and the same devices in the same chunks
-    give the same bits. What a device gives is not the same to the last bit beside others: torch's kernels round the ends
-    of arrays otherwise than their middle. So other chunks, or shards, give sums that differ in the rounding of single
-    precision, unlike those of the other engines. A plan's metrics are for
+    give the same bits. What a device gives is not the same to the last bit beside others: torch's kernels round the
+    ends of arrays otherwise than their middle. So other chunks, or shards, give sums that differ in the rounding of
+    single precision, unlike those of the other engines. A plan's metrics are for
     :class:`fedpersona.simulation.engine.DeviceEngine`.
 
     Args:

@@ -131,7 +131,7 @@ class Objective(nn.Module):
             part.given = tuple(zip(ids, rows[name], strict=True))
         named = {f"module.{name.replace('/', '.')}": value for name, value in parameters.items()}
         try:
-            return cast(Tensor, functional_call(self, named, (ids, beside)))
+            return cast(Tensor, functional_call(self, named, (ids, beside), tie_weights=False))
         finally:
             for part in self.tables.values():
                 part.given = ()

@@ -46,7 +46,7 @@ def test_a_setting_out_of_range_or_unknown_is_refused_as_of_any_model(tmp_path):
     spec = written(tmp_path, GOOD)
     with pytest.raises(ConfigError, match="lr"):
         brought(spec, {"lr": -1.0})
-    with pytest.raises(UnknownName, match="choose one of.*scale"):
+    with pytest.raises(UnknownName, match=r"choose one of.*scale"):
         brought(spec, {"width": 3})
 
 

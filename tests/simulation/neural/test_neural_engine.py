@@ -83,7 +83,7 @@ def summed(kind, model, *, population=ODD, devices=DEVICES_ASKED, clip=None, par
 def test_many_at_once_are_each_one_alone(make, settings):
     model = make(**settings)
     _, alone, kept_alone = summed(DeviceEngine, model)
-    total, together, kept = summed(NeuralEngine, model)
+    _, together, kept = summed(NeuralEngine, model)
     for name in alone.arrays:
         scale = np.abs(alone[name]).max()
         assert scale > 1e-5
@@ -193,10 +193,10 @@ def test_a_training_that_no_device_survives_is_told():
             self.item = nn.Embedding(items, 2)
 
         def forward(self, items):
-            return (self.item(items) ** 3).sum(-1)
+            return (self.item(items) * 0).sum(-1).sqrt()  # 0, and no slope there
 
     with pytest.raises(ConfigError, match="lower lr"):
-        summed(NeuralEngine, taste(Huge, lr=1e6, epochs=5))
+        summed(NeuralEngine, taste(Huge), population=PEOPLE)
 
 
 def test_what_cannot_be_mapped_over_devices_is_told_in_a_sentence():
