@@ -162,7 +162,7 @@ class Terminal:
         self._line(printable(text))
 
     def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=not self._live)
 
 
 class _Pace:
