@@ -2,6 +2,8 @@
 #ifndef FEDPERSONA_UPDATE_H
 #define FEDPERSONA_UPDATE_H
 
+#include <sched.h>
+
 #include "steps.h"
 
 /* No training that went well moves a number so far; squares of what is nearer are floats. */
@@ -120,8 +122,13 @@ INLINE void add_shared(lane *l, const job *j, int64_t dim, int64_t nr, int wide,
     uint8_t waiting[LOCKS];
     int left = 0;
     for (int r = 0; r < LOCKS; r++) left += waiting[r] = first[r] < first[r + 1];
+    uint32_t in_vain = 0;
     for (uint32_t at = (uint32_t)((uintptr_t)l >> 8); left; at++) {
         const uint32_t r = at % LOCKS;
+        if (++in_vain > 2 * LOCKS) { /* whoever has what is left may be waiting for this processor */
+            sched_yield();
+            in_vain = 0;
+        }
         if (!waiting[r]) continue;
         atomic_flag *lock = (atomic_flag *)((char *)j->locks + (size_t)r * LOCK_BYTES);
         if (atomic_flag_test_and_set_explicit(lock, memory_order_acquire)) continue;
@@ -132,6 +139,7 @@ INLINE void add_shared(lane *l, const job *j, int64_t dim, int64_t nr, int wide,
         atomic_flag_clear_explicit(lock, memory_order_release);
         waiting[r] = 0;
         left--;
+        in_vain = 0;
     }
 }
 
