@@ -81,6 +81,8 @@ def test_what_is_copied_is_all_that_the_package_is_built_from():
     project = (ROOT / "pyproject.toml").read_text()
     for named in re.findall(r'(?:readme = |license-files = \[|packages = \[)"([^"]+)"', project):
         assert named in copied
+    assert "targets.wheel.hooks.custom]" in project
+    assert "hatch_build.py" in copied  # where a hook of this kind is kept
 
 
 def test_the_images_command_and_its_health_check_hold_on_a_real_server(tmp_path):
