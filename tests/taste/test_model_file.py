@@ -13,7 +13,7 @@ import pytest
 from fedpersona.errors import LayoutMismatch
 from fedpersona.taste import MODELS, Shared, create
 from fedpersona.taste.model_file import MOST_BYTES, pack, unpack
-from tests.taste.test_taste_models import SMALL, VARIANTS, trained
+from tests.taste.test_taste_models import QUICK, SMALL, VARIANTS, trained
 
 SETTINGS = {"dim": 6, "recency": None, "clip": 16.0}
 
@@ -73,7 +73,7 @@ def test_a_model_comes_back_to_the_bit_at_its_start_and_trained(name, settings, 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_same_model_gives_the_same_bytes_and_another_gives_others(name, population):
-    _, shared = trained(name, SMALL[name], population)
+    _, shared = trained(name, {**SMALL, **QUICK}[name], population)
     turned = replace(shared, arrays={key: shared[key].copy() for key in reversed(shared.arrays)})
     assert pack(shared, SETTINGS) == pack(turned, dict(reversed(SETTINGS.items())))
     assert pack(shared, SETTINGS) != pack(replace(shared, round_number=9), SETTINGS)

@@ -8,12 +8,14 @@ import pytest
 from fedpersona.catalogue import Catalogue
 from fedpersona.errors import ConfigError, UnknownName
 from fedpersona.plays import Plays
-from fedpersona.taste import IALS, MODELS, Ease, Subspace, create
+from fedpersona.taste import IALS, MODELS, Ease, GradientModel, Subspace, create
 from fedpersona.taste.query import discounted, query_weights
 from tests.conftest import invent
 
 SMALL = {"popularity": {}, "subspace": {"dim": 6}, "ease": {"ridge": 5.0}, "ials": {"dim": 5, "unseen": 20.0}}
 VARIANTS = [*SMALL.items(), ("ease", {"ridge": 5.0, "head": 12})]
+QUICK = {name: {"dim": 4, "rounds": 2} for name, model in MODELS.items() if issubclass(model, GradientModel)}
+"""Settings of trained models for tests that need no more than a model."""
 
 
 def trained(name, settings, population, recency=None):

@@ -26,6 +26,13 @@ _LEARNS: Mapping[str, str] = {
     "other music the same people play",
     "ease": "for each pair of well-known items, how far liking one speaks for the other",
     "ials": "for each item of the catalogue, a few numbers that say which other music the same people play",
+    **dict.fromkeys(
+        ("fedmf", "fedrecon", "pfedrec"),
+        "for each item of the catalogue, a few numbers that say which other music the same people play, a little in "
+        "each of many rounds",
+    ),
+    "fedncf": "for each item of the catalogue, a few numbers, and a small network that reads from them who likes what, "
+    "a little in each of many rounds",
 }
 
 _FAILED: Mapping[str, str] = {
