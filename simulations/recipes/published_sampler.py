@@ -24,7 +24,7 @@ from fedpersona.taste import PFedRec, Shared
 from fedpersona.taste.gradient.descent import descend
 from fedpersona.wire.update import Update
 
-Moved = tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]
+Moved = tuple[NDArray[np.floating], NDArray[np.intp], NDArray[np.floating]]
 """A device's scorer and bias, the catalogue rows that it looked up, and their vectors as it has them then."""
 
 

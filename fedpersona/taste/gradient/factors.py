@@ -24,7 +24,10 @@ __all__ = ["FactorModel"]
 
 
 class FactorModel(GradientModel):
-    """What FedMF, FedRecon and PFedRec share. Shared is ``items`` (items, dim), private ``vector`` and ``bias``."""
+    """What FedMF, FedRecon and PFedRec share. Shared is ``items`` (items, dim), private ``vector`` and ``bias``.
+
+    Nobody counts listeners: the setting ``discount`` changes nothing.
+    """
 
     biased: ClassVar[bool] = False
     """Whether a person has a bias."""
