@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -41,14 +40,14 @@ SEED = 5
 @pytest.fixture(scope="module")
 def cluster():
     before = signal.getsignal(signal.SIGTERM)
-    folders = set(Path(tempfile.gettempdir()).glob("fedpersona-ray-*"))
     with Session(None, workers=2, store_bytes=0) as session:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert signal.getsignal(signal.SIGTERM) is before
-        mine = set(Path(tempfile.gettempdir()).glob("fedpersona-ray-*")) - folders
+        folder = Path(session.ray._private.worker._global_node.get_temp_dir_path())
+        assert folder.is_dir()
         yield session
     assert not session.ray.is_initialized()
-    assert not any(folder.exists() for folder in mine if folder.name in repr(session.ray._private.worker._global_node))
+    assert not folder.exists()
     gc.collect()
 
 
