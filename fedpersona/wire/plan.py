@@ -147,8 +147,12 @@ class Plan:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     def hash(self) -> str:
-        """SHA-256 of the encoded plan, in hexadecimal."""
-        return hashlib.sha256(self.encode()).hexdigest()
+        """SHA-256 of the encoded plan, in hexadecimal; worked out once, since each message of a round names it."""
+        known: str | None = self.__dict__.get("_known_hash")
+        if known is None:
+            known = hashlib.sha256(self.encode()).hexdigest()
+            object.__setattr__(self, "_known_hash", known)
+        return known
 
     @classmethod
     def decode(cls, data: bytes) -> Plan:
