@@ -37,8 +37,8 @@ def configured(**changes):
 
 
 def untimed(record):
-    """All of a record but times."""
-    whole = record.model_dump(exclude={"started", "seconds", "resumed"})
+    """All of a record but times, and the checkout that it ran from."""
+    whole = record.model_dump(exclude={"started", "seconds", "resumed", "git_revision"})
     for row in (*whole["rounds"], *whole["results"]):
         for name in ("seconds", "seconds_collecting", "seconds_applying"):
             row.pop(name, None)
