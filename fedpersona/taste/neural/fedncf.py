@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from fedpersona.taste.gradient.optimisers import ServerName
 from fedpersona.taste.neural.model import TorchTaste
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class FedNCF(TorchTaste):
     """Length of a vector."""
     width: int = Field(32, ge=2, le=4096)
     """Of the first hidden layer; the second has half of it."""
+    server: ServerName = "adam"
+    """How the server follows the mean update: under plain steps the perceptron hardly moves in a hundred rounds."""
+    server_lr: float = Field(0.01, gt=0, le=1e6)
 
     @classmethod
     def module_class(cls) -> type[nn.Module]:
