@@ -56,6 +56,18 @@ class PrivateTable:
         return cls(rows)
 
     @classmethod
+    def begin_in_a_file(cls, model: GradientModel, seed: int, devices: int) -> PrivateTable:
+        """Return the table before the first round, in a file without a name where temporary files are (``TMPDIR``).
+
+        The file is gone when the table is, however the process ends.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        with tempfile.TemporaryDirectory(prefix="fedpersona-", ignore_cleanup_errors=True) as folder:
+            return cls.begin(model, seed, devices, Path(folder) / "private.npy")
+
+    @classmethod
     def open(cls, path: Path, devices: int | None = None, width: int | None = None) -> PrivateTable:
         """Return a table that lies in a file; changes go to the file.
 

@@ -31,6 +31,8 @@ _CURVE_POINTS = 24
 """Most rounds whose model is kept: the rest are passed over evenly."""
 _CURVE_BYTES = 1 << 30
 """Most memory for them: of large models fewer are kept."""
+_MOST_IN_MEMORY = 4_000_000
+"""Devices up to which what they keep is held in memory: half a gigabyte at 32 dimensions."""
 _TOLD_ROUNDS = 24
 """Rounds up to which each is told of in which devices did not answer; of more, all of them together."""
 _SURE_SHARE = 0.9
@@ -127,7 +129,10 @@ def train(
     so_far = checkpoint.so_far if checkpoint else SoFar()
     privates = None
     if isinstance(model, GradientModel) and model.remembers:
-        privates = PrivateTable.begin(model, config.seed, len(population) * config.replicate)
+        devices = len(population) * config.replicate
+        mapped = isinstance(population.items, np.memmap) or devices > _MOST_IN_MEMORY
+        begin = PrivateTable.begin_in_a_file if mapped else PrivateTable.begin
+        privates = begin(model, config.seed, devices)
         if checkpoint and checkpoint.private:
             privates.restore(checkpoint.private)
     plans: list[Plan] = []

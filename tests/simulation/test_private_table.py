@@ -119,3 +119,13 @@ def test_a_table_of_nobody_can_be_kept_too(tmp_path):
     table.save(tmp_path / "copy.npy")
     table.restore(tmp_path / "copy.npy")
     assert table.rows.shape == (0, 32)
+
+
+def test_a_table_in_a_file_of_its_own_works_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    table = PrivateTable.begin_in_a_file(MODEL, 3, 50)
+    assert isinstance(table.rows, np.memmap)
+    table.put(np.array([7]), np.ones((1, 32), np.float32))
+    assert (table.take(np.array([7])) == 1.0).all()
+    assert np.array_equal(table.take(np.arange(7)), MODEL.begin(3, np.arange(7)))
+    assert list(tmp_path.iterdir()) == []

@@ -8,9 +8,9 @@ from fedpersona.aggregation.coordinator import Coordinator
 from fedpersona.errors import CohortTooSmall, ConfigError, DevicesLeft
 from fedpersona.privacy.secagg import Parameters
 from fedpersona.simulation.behaviour import Behaviour
+from fedpersona.simulation.collecting import how_secure
 from fedpersona.simulation.engine import CohortEngine
 from fedpersona.simulation.secure_engine import SecureEngine
-from fedpersona.simulation.collecting import how_secure
 from fedpersona.taste import create
 from tests.conftest import invent
 

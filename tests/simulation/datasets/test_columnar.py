@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from fedpersona.errors import DataError, DataNotFound, OutputError, UnknownName
-from fedpersona.simulation import datasets, population
+from fedpersona.simulation import RunConfig, datasets, population, simulate
 from fedpersona.simulation.datasets import columnar, leave_one_out
 from fedpersona.simulation.datasets.columnar import writing
 from fedpersona.simulation.population import Population, Split, unit_weights
+from fedpersona.simulation.private_table import PrivateTable
 from tests.conftest import hold_out, invent
 
 COLUMNS = ("indptr", "items", "weights", "times", "person_ids", "val", "test")
@@ -100,6 +101,19 @@ def test_a_simulation_opens_it_by_its_path_or_its_name(folder, split, monkeypatc
     assert datasets.load("people").question == split.question
     with pytest.raises(UnknownName, match="converted folder"):
         datasets.load("peoples")
+
+
+def test_what_devices_keep_lies_in_a_file_where_their_histories_do_and_changes_no_bit(folder, split, monkeypatch):
+    tables = []
+    begin = PrivateTable.begin_in_a_file
+    monkeypatch.setattr(PrivateTable, "begin_in_a_file", lambda *given: tables.append(begin(*given)) or tables[-1])
+    hashes = [
+        simulate(RunConfig(dataset=str(where), model="fedmf", settings={"rounds": 2}, ceiling=False), split=known)
+        for where, known in ((folder, None), ("invented", split))
+    ]
+    assert len(tables) == 1
+    assert isinstance(tables[0].rows, np.memmap)
+    assert hashes[0].record.model_hash == hashes[1].record.model_hash
 
 
 @pytest.mark.parametrize("name", [*COLUMNS, "catalogue", "population"])
