@@ -93,7 +93,7 @@ class Timed(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         while len(list(grid.get_node_ids())) < self.min_available_nodes:  # no part of a round
-            time.sleep(0.1)
+            time.sleep(0.5)
         self.times.append(time.perf_counter())
         messages = list(super().configure_train(server_round, arrays, config, grid))
         self.asked.update(message.metadata.dst_node_id for message in messages)
