@@ -211,8 +211,15 @@ class FixedPoint:
         """Return the empty sum."""
         return {spec.name: np.zeros(spec.shape, np.int64) for spec in self.layout.arrays}
 
-    def decode(self, total: dict[str, NDArray[np.int64]]) -> Update:
-        """Turn sums back into numbers."""
+    def decode(self, total: dict[str, NDArray[np.int64]], *, in_place: bool = False) -> Update:
+        """Turn sums back into numbers.
+
+        Args:
+            total: the sums.
+            in_place: whether the numbers may take the memory of the sums, which are gone then.
+        """
+        if in_place:
+            return Update({name: _divided(total[name], self._scales[name]) for name in self.layout.names})
         return Update({name: total[name] / self._scales[name] for name in self.layout.names})
 
 
@@ -230,3 +237,13 @@ def _threshold(offset: float | NDArray[np.float64]) -> NDArray[np.float64]:
     if not (np.min(offset, initial=0.0) >= 0.0 and np.max(offset, initial=0.0) < 1.0):
         raise SumOverflow("a rounding offset outside [0, 1) could round an entry past its bound")
     return np.asarray(1.0 - np.asarray(offset, np.float64))
+
+
+def _divided(integers: NDArray[np.int64], scale: float) -> NDArray[np.float64]:
+    """Return integers over a power of two, in their own memory."""
+    whole = integers.reshape(-1)
+    numbers = whole.view(np.float64)
+    for start in range(0, whole.size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        numbers[part] = whole[part] / scale
+    return numbers.reshape(integers.shape)

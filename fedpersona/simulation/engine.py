@@ -88,7 +88,7 @@ class Engine(ABC):
         if len(answering):  # the noise that devices put into their updates; none where none is left to them
             for name, noise in shares_at_once(fixed_point, len(answering)).items():
                 total[name] += noise
-        return fixed_point.decode(total), len(answering)
+        return fixed_point.decode(total, in_place=True), len(answering)
 
     @abstractmethod
     def add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,7 +204,7 @@ class _Rounds:
         size = shared.nbytes + (0 if self.privates is None else self.privates.rows[:1].nbytes * len(self.watched))
         if number != planned and (len(self.so_far.models) + 2) * size > _CURVE_BYTES:
             return
-        self.so_far.models[number] = shared
+        self.so_far.models[number] = replace(shared, kept={})  # an optimiser's moments are of no use for figures
         if self.privates is not None:
             self.so_far.kept[number] = self.privates.take(self.watched)
 

@@ -32,7 +32,8 @@ def choose_serving(
 ) -> tuple[ServingChoice, list[ServingChoice]]:
     """Choose the half-life first, then the discount, each by NDCG@10 on the validation items.
 
-    Nothing is trained again and nothing more is uploaded. Among equals the simpler wins: no half-life, no discount.
+    Nothing is trained again and nothing more is uploaded. Among equals the simpler wins: no half-life, no discount. A
+    scorer whose ``half_lives`` is empty has none tried: they do nothing to it, or cost people a training each.
 
     Returns:
         The choice, and all that was tried.
@@ -49,7 +50,7 @@ def choose_serving(
 
     half_lives: tuple[float | None, ...]
     if recency == "auto":
-        half_lives = (None, *HALF_LIVES) if split.train.timed else (None,)
+        half_lives = (None, *getattr(scorer, "half_lives", HALF_LIVES)) if split.train.timed else (None,)
     else:
         half_lives = (None,) if recency == "off" else (recency,)
     discounts: tuple[float, ...] = (discount,) if discount != "auto" else (0.0,)

@@ -170,3 +170,15 @@ def test_the_smallest_ring_keeps_sixteen_bits_an_entry():
     assert smallest_ring(32_767) == 32
     assert smallest_ring(32_769) == 64
     assert smallest_ring(1_000_000) == 64
+
+
+def test_a_sum_is_turned_back_into_the_same_numbers_in_its_own_memory(monkeypatch):
+    monkeypatch.setattr("fedpersona.privacy.fixed_point._BLOCK", 4)
+    layout = Layout((ArraySpec("a", (7, 3), bound=3.0), ArraySpec("b", (2,), bound=1.0)))
+    fixed_point = FixedPoint(layout, 10, 64)
+    rng = np.random.default_rng(5)
+    total = {spec.name: rng.integers(-(2**52), 2**52, spec.shape) for spec in layout.arrays}
+    expected = fixed_point.decode(total)
+    found = fixed_point.decode(total, in_place=True)
+    assert all(np.array_equal(found[name], expected[name]) for name in ("a", "b"))
+    assert all(np.shares_memory(found[name], total[name]) for name in ("a", "b"))

@@ -31,8 +31,9 @@ _FITTED = 64
 class NeuralScorer:
     """Scores people by a trained module.
 
-    A half-life acts on private parameters, which are fitted from plays weighted by it. A sequence module knows by
-    itself what came last, and one without private parameters weighs no plays: there it has no effect.
+    A half-life that is asked for acts on private parameters, which are fitted anew from plays weighted by it. A
+    sequence module knows by itself what came last, and one without private parameters weighs no plays: there it has no
+    effect. So none is tried for its own sake: it would do nothing, or cost as much as a training.
 
     Args:
         model: the module and its settings.
@@ -41,6 +42,8 @@ class NeuralScorer:
         people: positions of those who are scored, increasing.
         kept: what their devices keep, a row each; None where the model remembers nothing.
     """
+
+    half_lives = ()
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class NeuralScorer:
         self.model, self.population, self.people, self.kept = model, population, people, kept
         self.values = {name: torch.tensor(array) for name, array in shared.arrays.items()}
         self.items = len(shared[model.blueprint.tables[0]])
-        self.listeners = population.item_counts.astype(np.float32)
+        self.listeners = np.zeros(self.items, np.float32)  # the model does not know fame: a discount takes nothing
 
     def scores_for(self, people: NDArray[np.int64], query: csr_array, half_life: float | None) -> NDArray[np.float32]:
         """Return scores (people, items)."""

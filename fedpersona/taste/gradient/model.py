@@ -103,9 +103,9 @@ class GradientModel(TasteModel):
 
     def apply(self, shared: Shared, total: Update, count: int) -> Shared:
         """Follow the mean update."""
-        arrays, kept = {}, {}
+        arrays, kept, optimiser = {}, {}, self.optimiser
         for name, array in shared.arrays.items():
-            arrays[name], moments = self.optimiser.step(name, array, total[name] / max(count, 1), shared.kept)
+            arrays[name], moments = optimiser.step(name, array, total[name], count, shared.kept)
             kept.update(moments)
         return shared.next(kept, **arrays)
 

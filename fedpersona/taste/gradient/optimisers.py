@@ -15,6 +15,9 @@ ServerName = Literal["sgd", "momentum", "adam", "yogi"]
 """FedAvg's plain step, FedAvgM's (Hsu et al. 2019), FedAdam's and FedYogi's."""
 
 
+_BLOCK = 1 << 15
+
+
 class ServerOptimiser(BaseModel):
     """Turns mean updates into steps of the shared model (algorithm 2 of Reddi et al. 2021).
 
@@ -34,28 +37,56 @@ class ServerOptimiser(BaseModel):
     """Keeps steps small where the second moment is: added to its root."""
 
     def step(
-        self, name: str, array: NDArray[np.floating], mean: NDArray[np.float64], kept: Mapping[str, NDArray[np.float64]]
-    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-        """Return an array of the model after its step, float64, and what to keep for the next.
+        self,
+        name: str,
+        array: NDArray[np.float32],
+        total: NDArray[np.float64],
+        count: int,
+        kept: Mapping[str, NDArray[np.float64]],
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
+        """Return an array of the model after its step, and what to keep for the next.
+
+        It goes in blocks: a table of a million items is not copied for every term.
 
         Args:
             name: of the array.
             array: as it is.
-            mean: the mean update of the round, of the same shape.
+            total: the sum of the round's updates, of the same shape.
+            count: how many devices it is of.
             kept: what earlier steps kept; empty in the beginning.
         """
-        first, second = f"{name}.first", f"{name}.second"
+        moved = np.empty_like(array)
+        begins = {"first": 0.0, "second": self.tau**2}
+        names = {"sgd": (), "momentum": ("first",)}.get(self.name, ("first", "second"))
+        moments = {moment: np.empty(total.shape) for moment in names}
+        flat = {moment: moments[moment].reshape(-1) for moment in names}
+        old = {moment: kept.get(f"{name}.{moment}") for moment in names}
+        values, sums, out = array.reshape(-1), total.reshape(-1), moved.reshape(-1)
+        for start in range(0, sums.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            before = {
+                moment: begins[moment] if (known := old[moment]) is None else known.reshape(-1)[part]
+                for moment in names
+            }
+            change, after = self._change(sums[part] / max(count, 1), before)
+            out[part] = values[part] + change
+            for moment in names:
+                flat[moment][part] = after[moment]
+        return moved, {f"{name}.{moment}": moments[moment] for moment in names}
+
+    def _change(
+        self, mean: NDArray[np.float64], before: Mapping[str, NDArray[np.float64] | float]
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Return what a model moves by, and its moments after it."""
         if self.name == "sgd":
-            return array + self.lr * mean, {}
-        moment = kept.get(first, 0.0)
+            return self.lr * mean, {}
         if self.name == "momentum":
-            moment = np.asarray(self.beta1 * moment + mean)
-            return array + self.lr * moment, {first: moment}
-        moment = np.asarray(self.beta1 * moment + (1.0 - self.beta1) * mean)
-        square = np.square(mean)
-        before = kept.get(second, np.full_like(mean, self.tau**2))
+            first = self.beta1 * before["first"] + mean
+            return self.lr * first, {"first": first}
+        first = self.beta1 * before["first"] + (1.0 - self.beta1) * mean
+        square, spread = np.square(mean), before["second"]
         if self.name == "adam":
-            spread = self.beta2 * before + (1.0 - self.beta2) * square
+            second = self.beta2 * spread + (1.0 - self.beta2) * square
         else:
-            spread = before - (1.0 - self.beta2) * square * np.sign(before - square)
-        return array + self.lr * moment / (np.sqrt(spread) + self.tau), {first: moment, second: spread}
+            second = spread - (1.0 - self.beta2) * square * np.sign(spread - square)
+        return self.lr * first / (np.sqrt(second) + self.tau), {"first": first, "second": second}
