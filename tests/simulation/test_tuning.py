@@ -51,6 +51,14 @@ def test_the_best_of_what_was_tried_is_chosen_and_the_simplest_among_equals():
     assert (flat.recency, flat.discount) == (None, 0.0)
 
 
+def test_a_scorer_to_which_a_half_life_is_of_no_use_has_none_tried():
+    split = hold_out(invent())
+    scorer = Fixed(np.linspace(1.0, 1.2, 40), np.zeros(40))
+    scorer.half_lives = ()
+    assert [(t.recency, t.discount) for t in choose(split, scorer)[1]] == [(None, 0.0)]
+    assert [t.recency for t in choose(split, scorer, recency=7.0)[1]] == [7.0], "what was asked for is done"
+
+
 def test_what_was_fixed_beforehand_is_not_chosen():
     split = hold_out(invent())
     choice, tried = choose(split, Fixed(np.arange(40), np.arange(40)), recency=7.0, discount=0.25)

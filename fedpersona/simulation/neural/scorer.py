@@ -43,7 +43,7 @@ class NeuralScorer:
         kept: what their devices keep, a row each; None where the model remembers nothing.
     """
 
-    half_lives = ()
+    half_lives: tuple[float, ...] = ()
 
     def __init__(
         self,

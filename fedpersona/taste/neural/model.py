@@ -33,6 +33,10 @@ class TorchTaste(GradientModel):
 
     The convention that a module keeps to is told in :mod:`fedpersona.taste.neural.blueprint`. The fields that a
     subclass adds are arguments of the module's constructor.
+
+    The setting ``recency`` acts on private parameters of a pointwise module, which the device then fits anew; that
+    costs it a training, so a simulation does it where a half-life is given and tries none by itself. Nobody counts
+    listeners: ``discount`` changes nothing.
     """
 
     fit_epochs: int = Field(20, ge=1, le=1000)
