@@ -98,7 +98,7 @@ class FactorEngine(Engine):
             raise
         if self.privates is not None and self.factors.remembers and rows is not None:
             self.privates.put(people, rows)
-        total[DEVICES] += len(devices) * np.int64(fixed_point.encode(DEVICES, np.ones(1), 0.0)[0])
+        total[DEVICES] += len(devices) * np.int64(fixed_point.scale(DEVICES))  # each counts 1.0
 
     def _privates(self, trainer: Trainer, shared: Shared, people: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Return what devices begin with: what they kept, or make of their plays; None where it is nothing."""
