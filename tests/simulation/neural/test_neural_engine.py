@@ -45,7 +45,7 @@ ODD = with_odd_histories(PEOPLE)
 
 
 def models():
-    fedncf = {"dim": 4, "width": 6, "lr": 0.5}
+    fedncf = {"dim": 4, "width": 6, "lr": 0.05}
     return [
         pytest.param(lambda **more: create("fedncf", fedncf | more), id="perceptron"),
         pytest.param(lambda **more: taste(Bilinear, lr=0.3, **more), id="bilinear"),
@@ -62,10 +62,12 @@ def summed(kind, model, *, population=ODD, devices=DEVICES_ASKED, clip=None, par
     plan = Plan(model.name, 3, len(devices), 2, 64, seed=5, clip=clip)
     fixed_point = FixedPoint.for_plan(plan, round_layout(model, population.catalogue, plan))
     privates = PrivateTable.begin(model, 1, len(population)) if model.remembers else None
-    total = fixed_point.zeros()
+    total, shared = fixed_point.zeros(), model.init(population.catalogue, 2)
+    rng = np.random.default_rng(4)  # no entry is exactly nothing, so everything has a slope
+    moved = {name: array + 0.02 * rng.standard_normal(array.shape, np.float32) for name, array in shared.arrays.items()}
     engine = kind(model, population, Behaviour(), privates=privates, **how)
     for part in np.array_split(devices, parts):
-        engine.add(total, plan, model.init(population.catalogue, 2), fixed_point, part)
+        engine.add(total, plan, shared.next({}, **moved), fixed_point, part)
     return total, fixed_point.decode(total), None if privates is None else privates.rows
 
 

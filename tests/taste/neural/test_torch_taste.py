@@ -174,6 +174,14 @@ def test_fedncf_shares_items_and_perceptron_and_keeps_the_person():
     assert model.shared_shapes(30)["layers/0/weight"] == (6, 8)
 
 
+def test_fedncf_begins_as_a_factorisation():
+    model = create("fedncf", {"dim": 4, "width": 6})
+    shared = model.init(CATALOGUE, 1)
+    person = np.array([0.3, -0.1, 0.2, 0.5])
+    scores = model.scores(shared, Private({"person": person}), Plays(np.array([3]), np.ones(1)))
+    np.testing.assert_allclose(scores, 16.0 * shared["item/weight"] @ person, rtol=1e-4, atol=1e-6)
+
+
 def test_torch_is_imported_where_a_module_computes_and_nowhere_else():
     program = """
 import sys
