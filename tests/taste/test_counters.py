@@ -33,7 +33,7 @@ POPULATION = invent(60, 48)
 
 def coordinated(engine=DeviceEngine, model="popularity", **settings):
     trained = issubclass(MODELS[model], GradientModel)
-    model = create(model, {"rounds": 2} if trained else {})
+    model = create(model, {"rounds": 2, "fit_epochs": 4} if model == "fedncf" else {"rounds": 2} if trained else {})
     kept = {"privates": PrivateTable.begin(model, 1, len(POPULATION))} if trained and model.remembers else {}
     return Coordinator(
         model,

@@ -181,9 +181,10 @@ def _add_encoded(
     there, places = np.unique(lanes.rows, return_inverse=True)
     columns = np.arange(len(places) + 1)
     gathering = csc_array((np.ones(len(places), np.int64), places, columns), shape=(len(there), len(places)))
-    good = fine[lanes.row_lanes][:, np.newaxis]
     for table, rows in after.rows_moved.items():
-        values = np.where(good, rows, 0.0).astype(np.float64) * factors[lanes.row_lanes][:, np.newaxis]
+        values = rows.astype(np.float64)
+        values[~fine[lanes.row_lanes]] = 0.0
+        values *= factors[lanes.row_lanes][:, np.newaxis]
         encoded = fixed_point.encode(table, values, offsets(plan, table, prints)[lanes.row_lanes][:, np.newaxis])
         total[table][there] += np.asarray(gathering @ encoded, np.int64)
 

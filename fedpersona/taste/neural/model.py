@@ -50,7 +50,8 @@ class TorchTaste(GradientModel):
     @property
     def arguments(self) -> dict[str, Any]:
         """What the module's constructor gets beside the number of items."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in TorchTaste.model_fields}
+        common = TorchTaste.model_fields
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in common}
 
     @property
     def blueprint(self) -> Blueprint:
@@ -96,10 +97,9 @@ class TorchTaste(GradientModel):
 
     def steps(self, plays: Plays, key: int | np.uint64, items: int) -> Steps:
         """Return what a device trains on in a round."""
-        if self.blueprint.task == "sequence":
-            return sequence_steps(
-                plays, key, items, epochs=self.epochs, length=self.blueprint.length, negatives=self.negatives
-            )
+        plan = self.blueprint
+        if plan.task == "sequence":
+            return sequence_steps(plays, key, items, epochs=self.epochs, length=plan.length, negatives=self.negatives)
         return pointwise_steps(plays, key, items, epochs=self.epochs, batch=self.batch, negatives=self.negatives)
 
     def fitting_steps(self, plays: Plays, items: int) -> Steps:

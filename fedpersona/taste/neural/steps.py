@@ -109,17 +109,17 @@ def sequence_steps(
         first = following
         if following > length:
             first = 1 + int(below(stream.take(1) >> _HALF, length)[0])
-        for start, end in _windows(following, first, length):
-            used = np.minimum(np.arange(start, start + length), end - 1)
-            histories.append(order[used])
-            candidates.append(np.concatenate([order[used + 1, np.newaxis], others[used]], axis=1))
-            shares.append(np.where(np.arange(length) < end - start, 1.0 / (end - start), 0.0).astype(np.float32))
+        starts, ends = np.array(list(_windows(following, first, length)), np.int64).T[..., np.newaxis]
+        used = np.minimum(starts + np.arange(length), ends - 1)
+        histories.append(order[used])
+        candidates.append(np.concatenate([order[used + 1, np.newaxis], others[used]], axis=-1))
+        shares.append(np.where(np.arange(length) < ends - starts, 1.0 / (ends - starts), 0.0).astype(np.float32))
     if not histories:
         return Steps(
             (np.empty((0, length), np.int64), np.empty((0, length, 1 + negatives), np.int64)),
             (np.empty((0, length), np.float32),),
         )
-    return Steps((np.stack(histories), np.stack(candidates)), (np.stack(shares),))
+    return Steps((np.concatenate(histories), np.concatenate(candidates)), (np.concatenate(shares),))
 
 
 def _windows(following: int, first: int, length: int) -> Iterator[tuple[int, int]]:
