@@ -32,12 +32,13 @@ class Perceptron(nn.Module):
         self.item = nn.Embedding(items, dim)
         self.person = nn.Parameter(torch.randn(dim) * (0.1 / _STRETCH))
         self.product = nn.Parameter(torch.ones(dim))
+        output = nn.Linear(width // 2, 1)
         self.layers = nn.Sequential(
-            nn.Linear(2 * dim, width), nn.ReLU(), nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1)
+            nn.Linear(2 * dim, width), nn.ReLU(), nn.Linear(width, width // 2), nn.ReLU(), output
         )
         nn.init.normal_(self.item.weight, std=0.1 / _STRETCH)
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
 
     def forward(self, items: Tensor) -> Tensor:
         """Return logits (n,) for item ids (n,)."""
