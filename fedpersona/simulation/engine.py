@@ -41,7 +41,8 @@ def silent(done: int, total: int) -> None:
 class Engine(ABC):
     """Sums the encoded updates of devices: all that answer a plan, or those of a shard.
 
-    Whatever the order, the threads or the shards, a sum is the same to the bit: it is one of integers.
+    A sum is one of integers: whatever the order in which devices come, it is the same to the bit. What a device adds is
+    the same whichever others are there, but for modules of torch (:mod:`fedpersona.simulation.neural`), to rounding.
 
     Args:
         model: the taste model.

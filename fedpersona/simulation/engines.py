@@ -49,7 +49,7 @@ def make_engine(
         privates: what each person keeps, where the model remembers.
         first: number of the first person, where these are a shard of more.
         cluster: for ``ray``: the address of a running cluster; by default one is started here.
-        shards: for ``ray``: into how many the people are cut; it changes no bit.
+        shards: for ``ray``: into how many the people are cut; it changes no bit, but for rounding in modules of torch.
 
     Raises:
         UnknownName: there is no such engine.

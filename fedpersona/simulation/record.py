@@ -64,7 +64,7 @@ class RunConfig(_Frozen):
     cluster: str | None = None
     """Address of the Ray cluster of the engine ``ray``; None starts one on this machine."""
     shards: int | None = Field(None, ge=1)
-    """Into how many parts the engine ``ray`` cuts the population; it changes no bit of the result."""
+    """Into how many parts the engine ``ray`` cuts the population; modules of torch apart, it changes no bit."""
     secure: bool = False
     """Whether devices run secure aggregation, where a round has few enough of them; it changes no bit of the model."""
     neighbours: int = NEIGHBOURS
