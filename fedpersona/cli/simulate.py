@@ -132,7 +132,12 @@ def simulate(
         group("Engine", metavar="ADDRESS", help="With --engine ray: a running cluster; by default one starts here."),
     ] = None,
     shards: Annotated[
-        int | None, group("Engine", min=1, help="With --engine ray: parts of the population; they change no result, but for rounding in modules.")
+        int | None,
+        group(
+            "Engine",
+            min=1,
+            help="With --engine ray: parts of the population; no result changes, but rounding in modules.",
+        ),
     ] = None,
     secure: Annotated[
         bool, group("Engine", help="Let each device mask, and open sums only; up to 300 devices a round.")
