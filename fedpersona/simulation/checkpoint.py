@@ -15,11 +15,12 @@ any moment leaves the last whole checkpoint, and at most something half-written 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,17 @@ FOLDER = "checkpoint"
 _PRIVATE = "private.npy"
 
 
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    catalogue: str
+    round_number: int
+    hash: str
+    file: str
+    """SHA-256 of the file."""
+
+
 @dataclass(eq=False)
 class SoFar:
     """A training so far; it is filled in round by round."""
@@ -56,6 +68,8 @@ class SoFar:
     """What the devices of the watched people kept after those rounds."""
     measured: dict[int, float] = field(default_factory=dict)
     """NDCG@10 on validation items by round, where it was measured on the way."""
+    written: dict[int, _Model] = field(default_factory=dict)
+    """Models of the curve that are on the disk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +88,15 @@ class Checkpoint:
     so_far: SoFar
     private: Path | None = None
     """A copy of what devices keep; None where the model remembers nothing."""
+    code_hash: str | None = None
+    """SHA-256 of the file that the model's module came in; None of a model that is part of this package."""
+    kernel: str | None = None
+    """Which compiled kernel trained, in words; None of a model that none trains."""
 
     @property
     def round_number(self) -> int:
         """Rounds that are done."""
         return len(self.so_far.reports)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str
-    catalogue: str
-    round_number: int
-    hash: str
-    file: str
-    """SHA-256 of the file."""
 
 
 class _State(BaseModel):
@@ -100,10 +107,12 @@ class _State(BaseModel):
     question: str
     data_hash: str
     versions: dict[str, str]
+    code_hash: str | None
+    kernel: str | None
     started: str
     seconds: float
     resumed: list[int] = Field(default_factory=list)
-    reports: list[dict[str, Any]]
+    reports: list[RoundReport]
     measured: dict[int, float]
     shared: _Model
     models: dict[int, _Model]
@@ -133,8 +142,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, privates: PrivateTabl
         if (root / name).exists():
             return
         models = {
-            number: _save_once(root / "models" / f"{number:06d}.safetensors", shared, so_far.kept.get(number))
-            for number, shared in so_far.models.items()
+            number: _save_once(root / "models" / f"{number:06d}.safetensors", number, so_far)
+            for number in so_far.models
         }
         with _named_when_whole(root / name) as partial:
             shared = _save(partial / "shared.safetensors", so_far.shared)
@@ -145,10 +154,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, privates: PrivateTabl
                 question=checkpoint.question,
                 data_hash=checkpoint.data_hash,
                 versions=dict(checkpoint.versions),
+                code_hash=checkpoint.code_hash,
+                kernel=checkpoint.kernel,
                 started=checkpoint.started,
                 seconds=checkpoint.seconds,
                 resumed=checkpoint.resumed,
-                reports=[asdict(report) for report in so_far.reports],
+                reports=so_far.reports,
                 measured=so_far.measured,
                 shared=shared,
                 models=models,
@@ -186,12 +197,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     private = newest / _PRIVATE if state.private else None
     if private is not None and _digest(private) != state.private:
         raise _damaged(private)
-    try:
-        reports = [RoundReport(**report) for report in state.reports]
-    except TypeError:
-        raise _damaged(newest / "state.json") from None
     shared, _ = _load(newest / "shared.safetensors", state.shared)
-    if [report.round_number for report in reports] != list(range(1, shared.round_number + 1)):
+    if [report.round_number for report in state.reports] != list(range(1, shared.round_number + 1)):
+        raise _damaged(newest / "state.json")
+    if any(number != model.round_number or number > shared.round_number for number, model in models.items()):
         raise _damaged(newest / "state.json")
     return Checkpoint(
         config=state.config,
@@ -201,8 +210,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         started=state.started,
         seconds=state.seconds,
         resumed=state.resumed,
-        so_far=SoFar(shared, reports, models, kept, state.measured),
+        so_far=SoFar(shared, state.reports, models, kept, state.measured, dict(state.models)),
         private=private,
+        code_hash=state.code_hash,
+        kernel=state.kernel,
     )
 
 
@@ -228,14 +239,21 @@ def _read_state(file: Path) -> _State:
         raise _damaged(file) from None
 
 
-def _save_once(file: Path, shared: Shared, rows: NDArray[np.float32] | None) -> _Model:
-    """Write a model of the curve, where an earlier checkpoint did not."""
-    if not file.exists():
+def _save_once(file: Path, number: int, so_far: SoFar) -> _Model:
+    """Write a model of the curve, where a checkpoint that this training knows of did not.
+
+    A file of that name may be there of rounds that a killed process ran after its last whole checkpoint.
+    """
+    if number not in so_far.written or not file.exists():
         partial = file.with_name(f".{file.name}.partial")
-        _save(partial, shared, rows)
-        partial.replace(file)
+        try:
+            facts = _save(partial, so_far.models[number], so_far.kept.get(number))
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
         sync(file.parent)
-    return _facts(file, shared)
+        so_far.written[number] = facts
+    return so_far.written[number]
 
 
 def _save(file: Path, shared: Shared, rows: NDArray[np.float32] | None = None) -> _Model:
@@ -243,7 +261,10 @@ def _save(file: Path, shared: Shared, rows: NDArray[np.float32] | None = None) -
     arrays |= {f"kept {name}": array for name, array in shared.kept.items()}
     if rows is not None:
         arrays["rows"] = rows
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
+    except SafetensorError as error:  # also of a full disk
+        raise OSError(errno.EIO, str(error)) from None
     sync(file)
     return _facts(file, shared)
 

@@ -8,7 +8,10 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["PACKAGES", "git_revision", "versions"]
+from fedpersona.simulation.kernel import library
+from fedpersona.simulation.kernel.job import VERSION
+
+__all__ = ["PACKAGES", "compiled_kernel", "git_revision", "versions"]
 
 PACKAGES = ("fedpersona", "numpy", "scipy", "pydantic", "safetensors", "matplotlib", "rich", "typer", "torch", "ray")
 """Installed packages that a record names."""
@@ -30,6 +33,11 @@ def versions() -> dict[str, str]:
         **found,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def compiled_kernel() -> str:
+    """Return which compiled kernel trains factor models here, in words."""
+    return "no compiled kernel" if library() is None else f"the compiled kernel of version {VERSION}"
 
 
 def git_revision() -> str | None:

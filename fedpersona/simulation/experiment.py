@@ -20,7 +20,7 @@ from fedpersona.simulation.callbacks import Callback, Callbacks
 from fedpersona.simulation.central import twins_of
 from fedpersona.simulation.cohort import cohort_form
 from fedpersona.simulation.engines import make_scorer
-from fedpersona.simulation.environment import git_revision, versions
+from fedpersona.simulation.environment import compiled_kernel, git_revision, versions
 from fedpersona.simulation.evaluation import Evaluation, people_sample
 from fedpersona.simulation.keeping import Facts, Keeping
 from fedpersona.simulation.measurement import Measured, Measurement
@@ -31,7 +31,7 @@ from fedpersona.simulation.record import DataFacts, RunConfig, RunRecord
 from fedpersona.simulation.scoring import PersonalScorer, Scorer, Serving
 from fedpersona.simulation.statistics import comparison_rows, describe
 from fedpersona.simulation.training import Following, Training, cohort_of, train
-from fedpersona.taste import GradientModel, Popularity, Shared, TasteModel, create
+from fedpersona.taste import FactorModel, GradientModel, Popularity, Shared, TasteModel, create
 from fedpersona.taste.neural import TorchTaste
 
 __all__ = ["Run", "load_split", "simulate"]
@@ -115,7 +115,17 @@ def _simulate(
         with clock.measure("reading"):
             split = load_split(config)
     if keeping is not None:
-        facts = Facts(config, split.question, split.train.data_hash, versions(), started)
+        facts = Facts(
+            config,
+            split.question,
+            split.train.data_hash,
+            versions(),
+            started,
+            exact,
+            split.catalogue,
+            code_hash=getattr(exact, "code_hash", None),
+            kernel=compiled_kernel() if isinstance(exact, FactorModel) else None,
+        )
         started = keeping.begin(facts, narrator).started
         clock.seconds["training"] = keeping.trained_before
     serving = _serving(config, split)

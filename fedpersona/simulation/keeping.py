@@ -9,14 +9,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from fedpersona.errors import ConfigError, DataError, OutputError
+from fedpersona.errors import ConfigError, OutputError
 from fedpersona.simulation.checkpoint import FOLDER, Checkpoint, SoFar, last_round, write_checkpoint
+from fedpersona.simulation.going_on import Facts, check_same
 from fedpersona.simulation.narration import Narrator, Silence
 from fedpersona.simulation.private_table import PrivateTable
-from fedpersona.simulation.record import RunConfig
 
 try:
     import fcntl
@@ -27,6 +27,8 @@ __all__ = ["SECONDS", "Facts", "Interrupted", "Keeping"]
 
 SECONDS = 60.0
 """Time between two checkpoints, by default."""
+_WORTH_KEEPING = 10.0
+"""Seconds of training from which on its end is kept, so that a stop while it is measured loses nothing."""
 _SHARE = 10.0
 """The time between two is at least so many times what writing one takes, unless every round is asked for."""
 
@@ -42,15 +44,8 @@ class Interrupted(KeyboardInterrupt):
         self.round_number = round_number
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a checkpoint says of its run, beside the rounds."""
-
-    config: RunConfig
-    question: str
-    data_hash: str
-    versions: dict[str, str]
-    started: str
+class _Elsewhere(OutputError):
+    """The folder is another run's, or another process is at work there."""
 
 
 class Keeping:
@@ -84,7 +79,8 @@ class Keeping:
 
         Raises:
             ConfigError: a run with an epsilon, of which a checkpoint could release more than was promised.
-            DataError: the data are not those that the training began with.
+            DataError: the data, the model's file or the kernel are not those that the training began with, or the
+                checkpoint is not of the model.
         """
         if facts.config.epsilon is not None:
             raise ConfigError(
@@ -93,8 +89,7 @@ class Keeping:
             )
         before = self.checkpoint
         if before is not None:
-            if (before.question, before.data_hash) != (facts.question, facts.data_hash):
-                raise DataError("the data are not those that this run began with", path=facts.config.dataset)
+            check_same(before, facts, self.folder)
             changed = [name for name, found in facts.versions.items() if before.versions.get(name) != found]
             if changed:
                 narrator.note(
@@ -116,7 +111,7 @@ class Keeping:
     ) -> None:
         """Leave a checkpoint, where it is time or somebody asked to stop.
 
-        The last round's is left where others were, or where it is time: measuring can be stopped too.
+        The last round's is left where others were, or where training took a while: measuring can be stopped too.
 
         Args:
             so_far: the training.
@@ -130,13 +125,16 @@ class Keeping:
         """
         now = time.monotonic()
         due = now - self._wrote >= (max(self.seconds, _SHARE * self._took) if self.seconds else 0.0)
-        if not (due or self._stop or (last and self.claimed)):
+        worth_it = last and (self.claimed or now - self._begun >= _WORTH_KEEPING)
+        if not (due or self._stop or worth_it):
             return
-        if not self.claimed:
-            self._claim()
-        before()
         try:
+            if not self.claimed:
+                self._claim()
+            before()
             write_checkpoint(self.folder, self._checkpoint(so_far, now), privates)
+        except _Elsewhere:
+            raise
         except OutputError as error:
             if self._stop:
                 raise
@@ -155,6 +153,8 @@ class Keeping:
             question=facts.question,
             data_hash=facts.data_hash,
             versions=facts.versions,
+            code_hash=facts.code_hash,
+            kernel=facts.kernel,
             started=facts.started,
             seconds=self.trained_before + now - self._begun,
             resumed=self.resumed,
@@ -169,7 +169,7 @@ class Keeping:
             if (self.folder / "run.json").exists():
                 raise FileExistsError
         except FileExistsError:
-            raise OutputError(f"{self.folder}: another run writes there; name another folder with --out") from None
+            raise _Elsewhere(f"{self.folder}: another run writes there; name another folder with --out") from None
         except OSError as error:
             raise OutputError(f"{self.folder}: the checkpoint cannot be written ({error.strerror})") from None
         self.claimed = True
@@ -179,12 +179,15 @@ class Keeping:
         """Keep other processes from going on with the same run, until this one ends."""
         if fcntl is None:
             return
-        held = os.open(self.folder / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            held = os.open(self.folder / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written ({error.strerror})") from None
         self._release = weakref.finalize(self, os.close, held)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise OutputError(f"{self.folder}: another process is at work on this run") from None
+            raise _Elsewhere(f"{self.folder}: another process is at work on this run") from None
 
     def release(self) -> None:
         """Let others go on with the run."""

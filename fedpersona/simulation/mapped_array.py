@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -12,22 +13,51 @@ from numpy.typing import DTypeLike, NDArray
 
 from fedpersona.errors import DataError, DataNotFound
 
-__all__ = ["create_mapped", "open_mapped", "sync"]
+__all__ = ["begin_file", "create_mapped", "open_mapped", "sync"]
+
+_BLOCK = 1 << 22
+"""Bytes of zeros that are written together."""
+_NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that cannot set room aside."""
+
+
+def begin_file(file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> int:
+    """Write the header of an array whose entries are to follow, and return how many bytes they take."""
+    kind = np.dtype(dtype)
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": shape})
+    return kind.itemsize * int(np.prod(shape, dtype=np.int64))
 
 
 def create_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """Make a file of zeros and return it as an array that writes to it; an empty one is in memory alone.
 
+    The room for all of it is there afterwards: where a disk is full, writing through a map kills the process.
+
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or there is no room for it.
     """
-    if 0 in shape:
-        array = np.zeros(shape, dtype)
-        with path.open("wb") as file:  # by its path numpy would add .npy to the name
-            np.save(file, array, allow_pickle=False)
-        return array
-    mapped: NDArray[Any] = npy.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
-    return mapped
+    with path.open("wb") as file:
+        size = begin_file(file, dtype, shape)
+        offset = file.tell()
+        file.flush()
+        if size:
+            _set_aside(file, offset, size)
+    return np.memmap(path, dtype, "r+", offset, shape) if size else np.zeros(shape, dtype)
+
+
+def _set_aside(file: IO[bytes], offset: int, size: int) -> None:
+    """Make a file longer by zeros for which there is room."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), offset, size)
+            return
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+    zeros = bytes(min(_BLOCK, size))
+    for start in range(0, size, _BLOCK):
+        file.write(zeros[: size - start])
+    file.flush()
 
 
 def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int | None, ...], *, writable: bool = False) -> NDArray[Any]:

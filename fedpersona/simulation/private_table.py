@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.errors import OutputError
-from fedpersona.simulation.mapped_array import create_mapped, open_mapped, sync
+from fedpersona.simulation.mapped_array import begin_file, open_mapped, sync
 from fedpersona.taste.gradient import GradientModel
 
 __all__ = ["PrivateTable"]
@@ -117,13 +117,11 @@ def _write(path: Path, shape: tuple[int, ...], blocks: Iterator[NDArray[np.float
     partial: Path | None = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
-        os.close(handle)
         partial = Path(name)
-        rows = create_mapped(partial, np.float32, shape)
-        _fill(rows, blocks)
-        if isinstance(rows, np.memmap):
-            rows.flush()
-        del rows
+        with os.fdopen(handle, "wb") as file:  # not through a map: a full disk is an error here
+            begin_file(file, np.float32, shape)
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, np.float32).data)
         sync(partial)
         partial.replace(path)
         sync(path.parent)

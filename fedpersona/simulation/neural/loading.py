@@ -7,6 +7,7 @@ The file is a program, and it runs. The convention that its module keeps to is t
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -38,6 +39,8 @@ class Brought(TorchTaste):
     spec: ClassVar[str]
     """``torch:PATH:ClassName``, the path in full."""
     module: ClassVar[type[nn.Module]]
+    code_hash: ClassVar[str]
+    """SHA-256 of the file, as it was run."""
 
     @classmethod
     def module_class(cls) -> type[nn.Module]:
@@ -75,7 +78,8 @@ def brought(spec: str, settings: Mapping[str, Any] | None = None) -> Brought:
 @lru_cache(maxsize=8)
 def _kind(path: Path, name: str) -> type[Brought]:
     """Return the model's class, with the constructor's arguments as fields."""
-    module = _module(_run(path), path, name)
+    file, code_hash = _run(path)
+    module = _module(file, path, name)
     base = TorchTaste.model_fields
     fields: dict[str, Any] = {}
     for argument in list(inspect.signature(module).parameters.values())[1:]:
@@ -97,11 +101,13 @@ def _kind(path: Path, name: str) -> type[Brought]:
     kind.summary = (inspect.getdoc(module) or "a module brought in a file").splitlines()[0]
     kind.spec = f"{PREFIX}{path}:{module.__name__}"
     kind.module = module
+    kind.code_hash = code_hash
     kind.remembers = bool(getattr(module, "private", ()))
     return kind
 
 
-def _run(path: Path) -> ModuleType:
+def _run(path: Path) -> tuple[ModuleType, str]:
+    """Run a file; return its module and the SHA-256 of what was run."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file: give torch:PATH of a file with a torch.nn.Module in it")
     name = f"fedpersona_brought_{path.stem}"
@@ -111,12 +117,14 @@ def _run(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        code = path.read_bytes()
+        # Not by the loader: that takes a compiled form of the file which may be of an earlier state of it.
+        exec(compile(code, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102 - the file is a program, and it is to run
     except Exception as error:
         place = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         del sys.modules[name]
         raise ConfigError(f"{path}{place}: cannot be run ({type(error).__name__}: {error})") from error
-    return module
+    return module, hashlib.sha256(code).hexdigest()
 
 
 def _module(file: ModuleType, path: Path, name: str) -> type[nn.Module]:

@@ -153,6 +153,8 @@ class ParquetSource:
         for name, fitting, words in wanted:
             if name is None:
                 continue
+            if schema.names.count(name) > 1:
+                raise DataError("more than one column is called so: rename the others", path=file, place=name)
             if name not in schema.names:
                 raise DataError(
                     f"there is no such column; there are {', '.join(schema.names)}: say which one it is "
@@ -185,7 +187,17 @@ class ParquetSource:
             if column.null_count:
                 at = row + column.is_null().to_pylist().index(True)
                 raise DataError("is empty: every row needs one", path=file, place=f"{name}, row {at:,}")
-        people, items = (numbering.of(_plain(batch.column(numbering.what))) for numbering in (self.people, self.items))
+        numbers = []
+        for numbering in (self.people, self.items):
+            try:
+                numbers.append(numbering.of(_plain(batch.column(numbering.what))))
+            except UnicodeDecodeError:
+                raise DataError(
+                    f"is text that is not UTF-8, in or after row {row:,}: write it anew in UTF-8",
+                    path=file,
+                    place=numbering.what,
+                ) from None
+        people, items = numbers
         return Pairs(people, items, self._weights(file, row, batch), self._times(file, row, batch))
 
     def _weights(self, file: Path, row: int, batch: Any) -> NDArray[np.float32] | None:
