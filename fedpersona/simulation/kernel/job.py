@@ -7,12 +7,12 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOUND", "FINE", "MEMORY", "STOPPED", "TOO_MANY", "VERSION", "Job", "address"]
+__all__ = ["BOUND", "FINE", "HISTORY", "MEMORY", "STOPPED", "TOO_MANY", "VERSION", "Job", "address"]
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of the struct or of what the kernel computes."""
 
-FINE, STOPPED, BOUND, MEMORY, TOO_MANY = range(5)
+FINE, STOPPED, BOUND, MEMORY, TOO_MANY, HISTORY = range(6)
 """What became of a job."""
 
 _POINTER, _LONG, _INT, _FLOAT, _DOUBLE = (
@@ -34,6 +34,7 @@ class Job(ctypes.Structure):
         ("people", _POINTER),
         ("indptr", _POINTER),
         ("indices", _POINTER),
+        ("plays", _LONG),
         ("weights", _POINTER),
         ("keys", _POINTER),
         ("n_items", _LONG),
@@ -71,6 +72,9 @@ class Job(ctypes.Structure):
         ("status", _INT),
         ("failed", _LONG),
     )
+
+    held: tuple[object, ...]
+    """The arrays whose numbers the fields point to: they live as long as a thread has this job."""
 
 
 def address(array: NDArray[np.generic] | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpersona.errors import BoundExceeded, ConfigError, DataError
-from fedpersona.simulation.kernel.job import BOUND, FINE, MEMORY, STOPPED, TOO_MANY, VERSION, Job, address
+from fedpersona.simulation.kernel.job import BOUND, FINE, HISTORY, MEMORY, STOPPED, TOO_MANY, VERSION, Job, address
 from fedpersona.simulation.kernel.library import Library
 from fedpersona.taste.gradient.descent import Recipe
 
@@ -39,7 +40,7 @@ class Histories:
     """Of the plays where a person is rebuilt, by default alike."""
 
     def __len__(self) -> int:
-        return len(self.indptr) - 1 if self.people is None else len(self.people)
+        return max(0, len(self.indptr) - 1) if self.people is None else len(self.people)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ class Trainer:
             progress: hears how many devices are done.
 
         Raises:
-            DataError: an array is not of its type or shape.
+            DataError: an array is not of its type or shape, or a device's items do not increase within the catalogue.
             BoundExceeded: an update has an entry above its bound.
             ConfigError: a device has more samples than can be counted, or memory is short.
         """
@@ -137,6 +138,7 @@ class Trainer:
         job = self._job(recipe, items, histories, keys, privates)
         if summing is not None:
             self._sum_into(job, summing)
+        job.held = (items, histories, keys, privates, summing, room)
         if room is not None:
             job.moved_first, job.moved_count = address(room.first), address(room.count)
             job.moved_items, job.moved_rows = address(room.items), address(room.rows)
@@ -152,17 +154,32 @@ class Trainer:
     def _run(self, job: Job, devices: int, progress: Callable[[int, int], None]) -> None:
         helpers = self._lanes[1:] if devices > 1 else []
         job.threads = 1 + len(helpers)
-        working = [self._pool.submit(self._work, job, lane) for lane in helpers] if self._pool is not None else []
+        stopped: BaseException | None = None
         try:
+            working = [self._pool.submit(self._help, job, lane) for lane in helpers] if self._pool is not None else []
             self._work(job, self._lanes[0], partial(_tell, job, devices, progress))
-        except BaseException:
-            job.status = STOPPED
-            raise
-        finally:
-            for lane in working:
-                lane.result()
+            for helper in working:
+                helper.result()
+        except BaseException as error:  # Ctrl-C, anywhere
+            job.status, stopped = STOPPED, error
+        # No helper works on once this returns or raises, however often Ctrl-C is pressed. Their locks tell, not what
+        # was submitted: an interrupted call may not have said what it did. Who has not begun finds a job that is over.
+        busy = [lane.busy for lane in helpers]
+        while busy:
+            try:
+                while busy:
+                    with busy[-1]:
+                        busy.pop()
+            except KeyboardInterrupt as error:
+                job.status, stopped = STOPPED, error
+        if stopped is not None:
+            raise stopped
         if job.status == FINE:
             progress(devices, devices)
+
+    def _help(self, job: Job, lane: _Lane) -> None:
+        with lane.busy:
+            self._work(job, lane)
 
     def _work(self, job: Job, lane: _Lane, told: Callable[[], None] = lambda: None) -> None:
         reference = ctypes.byref(job)
@@ -184,6 +201,7 @@ class Trainer:
             people=address(histories.people),
             indptr=address(histories.indptr),
             indices=address(histories.items),
+            plays=len(histories.items),
             weights=address(histories.weights),
             keys=address(keys),
             n_items=self.n_items,
@@ -220,6 +238,8 @@ class Trainer:
     def _room(self, recipe: Recipe, histories: Histories) -> Moved:
         plays = np.diff(histories.indptr)
         plays = plays if histories.people is None else plays[histories.people]
+        if len(plays) and plays.min() < 0:
+            raise DataError("must not fall", place="indptr")
         passes = recipe.epochs + (recipe.rebuild_epochs if recipe.order == "rebuild" else 0)
         most = np.minimum(self.n_items, plays * (1 + recipe.negatives * passes))
         first = np.zeros(len(most), np.int64)
@@ -237,7 +257,7 @@ class Trainer:
     ) -> None:
         devices, width = len(histories), self.dim + recipe.bias
         _of("items", items, np.float32, (self.n_items, self.dim))
-        _of("indptr", histories.indptr, np.int64, histories.indptr.shape)
+        _of("indptr", histories.indptr, np.int64, (max(1, histories.indptr.size),))
         _of("histories", histories.items, np.int32, (int(histories.indptr[-1]),))
         _of("keys", keys, np.uint64, (devices,))
         if histories.people is not None:
@@ -256,6 +276,8 @@ class _Lane:
 
     def __init__(self, functions: Any, n_items: int, dim: int) -> None:
         self._free = functions.lane_free
+        self.busy = threading.Lock()
+        """Held while a helper is at work here."""
         self.memory = functions.lane_new(n_items, dim)
         if not self.memory:
             raise ConfigError(f"memory is short: a thread needs {4 * n_items:,} bytes for {n_items:,} items")
@@ -284,6 +306,11 @@ def _failure(job: Job, histories: Histories) -> Exception:
     plays = int(histories.indptr[row + 1] - histories.indptr[row])
     if job.status == BOUND:
         return BoundExceeded(f"array 'items': an entry of a device is above the declared bound {job.bound:.4g}")
+    if job.status == HISTORY:
+        return DataError(
+            f"row {row} must lie within the table, its items increase from 0 to at most {job.n_items - 1:,}",
+            place="histories",
+        )
     if job.status == TOO_MANY:
         return ConfigError(
             f"person {row}: {plays:,} plays with {job.negatives:,} negatives each are more samples than 2^31 - 1: "

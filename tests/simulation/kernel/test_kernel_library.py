@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedpersona.simulation.kernel import VARIANTS, library
-from fedpersona.simulation.kernel.job import Job
+from fedpersona.simulation.kernel.job import VERSION, Job
 
 REPOSITORY = Path(__file__).parents[3]
 module = sys.modules["fedpersona.simulation.kernel.library"]
@@ -37,7 +37,7 @@ def test_a_kernel_of_another_version_is_refused(monkeypatch):
     monkeypatch.setattr(module, "VERSION", 99)
     found, why = module.open_library(built_kernel())
     assert found is None
-    assert "is of version 1, this package needs 99" in why
+    assert f"is of version {VERSION}, this package needs 99" in why
     assert "python hatch_build.py" in why
 
 

@@ -116,6 +116,30 @@ def test_a_lone_entry_at_its_bound_stays_within_it(kernel):
     assert abs(total[0, 0]) <= 0.3 * fixed_point.scale("items") + 1
 
 
+@pytest.mark.parametrize("variant", [1, 2, 3])
+@pytest.mark.parametrize("clip", [math.inf, 0.3])
+@pytest.mark.parametrize("dim", [32, 64, 1000, 1024])
+def test_no_update_is_longer_than_its_bound_under_noise(kernel, dim, clip, variant):
+    """Sixty-four plays with rows alike, whose squares a sum of floats would lose the ends of, one way or the other."""
+    if variant > kernel.best:
+        pytest.skip("another processor")
+    plays, longest, longs = 64, 1.0, []
+    vector = np.full(dim, 0.1, np.float32)
+    how = summing(np.zeros((6400, dim), np.int64), longest=longest, clip=clip, toward_zero=True, cohort=100)[1]
+    trainer = Trainer(kernel, 6400, dim, variant=variant)
+    for logit in np.arange(6.0, 11.0, 0.25):
+        table = np.full((6400, dim), -60.0 / dim / 0.1, np.float32)
+        table[0], table[1:plays] = 0.0, logit / dim / 0.1
+        how.total[:] = 0
+        histories = Histories(np.array([0, plays]), np.arange(plays, dtype=np.int32))
+        recipe = Recipe("bce", "together", 1, 10**6, 1, 1e4, 1e4)
+        trainer.train(recipe, table, histories, np.array([1], np.uint64), vector[None].copy(), summing=how)
+        sent = how.total[how.total.any(axis=1)].astype(np.longdouble) / how.scale
+        longs.append(float(np.sqrt((sent * sent).sum()) / (longest * min(1.0, clip))))
+    assert max(longs) <= 1.0
+    assert min(longs) > 1.0 - 1e-6
+
+
 def test_a_training_that_fails_leaves_the_sum_as_it_was(kernel):
     total = np.zeros(THOSE.items.shape, np.int32)
     wild = replace(RECIPE, lr=1e18, item_lr=1e18, epochs=3)
@@ -157,6 +181,12 @@ def test_an_interruption_stops_all_threads_between_calls(kernel):
     assert rows.tobytes() == sums(kernel, THOSE)[1]
 
 
+def changed_at(array, place, value):
+    other = array.copy()
+    other[place] = value
+    return other
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -167,12 +197,36 @@ def test_an_interruption_stops_all_threads_between_calls(kernel):
         (lambda h: replace(h, people=np.full(len(THOSE), len(THOSE))), "people"),
         (lambda h: replace(h, people=np.full(len(THOSE), -1)), "people"),
         (lambda h: replace(h, weights=np.ones(len(h.items))), "weights: must be float32"),
+        (lambda h: replace(h, indptr=np.zeros(0, np.int64)), "indptr: must be int64"),
+        (lambda h: replace(h, items=changed_at(h.items, 3, 2**30)), "histories: row 3 must lie within the table"),
+        (
+            lambda h: replace(h, items=changed_at(h.items, 1, -(2**30))),
+            "histories: row 2 must .* from 0 to at most 899",
+        ),
+        (lambda h: replace(h, items=changed_at(h.items, -1, 900)), "histories: row 32 must"),
+        (lambda h: replace(h, items=changed_at(h.items, 2, h.items[1])), "histories: row 2 must .* increase"),
+        (lambda h: replace(h, indptr=changed_at(h.indptr, 2, 10**12)), "histories: row 1 must"),
+        (lambda h: replace(h, indptr=changed_at(h.indptr, 4, 0)), "histories: row 3 must"),
+        (lambda h: replace(h, indptr=changed_at(h.indptr, 0, -5)), "histories: row 0 must"),
     ],
 )
 def test_histories_of_another_type_or_shape_are_refused(kernel, changed, said):
     those = replace(THOSE, histories=changed(THOSE.histories))
     with pytest.raises(DataError, match=said):
         those.train(Trainer(kernel, *THOSE.items.shape), RECIPE)
+
+
+def test_falling_rows_are_refused_before_room_is_made_for_what_moved(kernel):
+    falling = replace(THOSE, histories=replace(THOSE.histories, indptr=changed_at(THOSE.histories.indptr, 4, 0)))
+    with pytest.raises(DataError, match="indptr: must not fall"):
+        falling.train(Trainer(kernel, *THOSE.items.shape), RECIPE, moved=True)
+
+
+def test_items_of_people_who_do_not_train_are_not_looked_at(kernel):
+    wrong = replace(THOSE, histories=replace(THOSE.histories, items=changed_at(THOSE.histories.items, 0, 2**30)))
+    rows, _ = some(wrong, np.arange(1, len(THOSE))).train(Trainer(kernel, *THOSE.items.shape), RECIPE)
+    right, _ = THOSE.train(Trainer(kernel, *THOSE.items.shape), RECIPE)
+    np.testing.assert_array_equal(rows, right[1:])
 
 
 def test_more_samples_than_31_bits_count_are_refused(kernel):

@@ -31,6 +31,7 @@ INLINE void gather(lane *l, const job *j, int64_t nr, uint32_t since, uint32_t u
 static void hand_out(const lane *l, const job *j, int64_t k, uint32_t used, int unmoved) {
     const int64_t at = j->moved_first[k];
     j->moved_count[k] = used;
+    if (!used) return; /* there may be no memory yet */
     memcpy(j->moved_items + at, l->item_of, (size_t)used * 4);
     for (uint32_t s = 0; s < used; s++) {
         const float *base = j->items + (size_t)l->item_of[s] * (size_t)j->dim;
@@ -53,6 +54,17 @@ INLINE int sound(const vec *vector, int64_t nr, float bias) {
     return !any;
 }
 
+/* Whether row `who` of the table is there, and its items are in the catalogue and increase. */
+static int ordered(const job *j, int64_t who) {
+    const int64_t first = j->indptr[who], end = j->indptr[who + 1];
+    if (first < 0 || end < first || end > j->plays || end - first > j->n_items) return 0;
+    if (first == end) return 1;
+    const int32_t *history = j->indices + first;
+    int fine = (history[0] >= 0) & (history[end - first - 1] < j->n_items);
+    for (int64_t i = 1; i < end - first; i++) fine &= history[i - 1] < history[i];
+    return fine;
+}
+
 typedef struct {
     const uint32_t *positives;
     int64_t count, epochs;
@@ -62,10 +74,11 @@ typedef struct {
 /* Train one device; a status. */
 INLINE int train(lane *l, job *j, int64_t nr, int pairs, int64_t k) {
     const int64_t who = j->people ? j->people[k] : k;
+    if (!ordered(j, who)) return STATUS_HISTORY;
     const int64_t first = j->indptr[who];
     device d = {j->indices + first, j->indptr[who + 1] - first, (uint64_t)j->n_items, j->keys[k], 0, 0};
     /* Samples of an epoch and slots are counted in 31 bits. */
-    if (d.n > j->n_items || (d.n && j->negatives > (((int64_t)1 << 31) - 1) / d.n - 1)) return STATUS_TOO_MANY;
+    if (d.n && j->negatives > (((int64_t)1 << 31) - 1) / d.n - 1) return STATUS_TOO_MANY;
     if (!lane_plays(l, d.n) || !lane_rows(l, d.n)) return STATUS_MEMORY;
     for (int64_t i = 0; i < d.n; i++) l->slot_of[d.history[i]] = (uint32_t)i, l->item_of[i] = d.history[i];
     d.used = (uint32_t)d.n;

@@ -7,11 +7,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define KERNEL_VERSION 1
+#define KERNEL_VERSION 2
 
 enum { LOSS_BCE, LOSS_BPR };
 enum { ORDER_TOGETHER, ORDER_ALTERNATE, ORDER_REBUILD };
-enum { STATUS_OK, STATUS_STOPPED, STATUS_BOUND, STATUS_MEMORY, STATUS_TOO_MANY };
+enum { STATUS_OK, STATUS_STOPPED, STATUS_BOUND, STATUS_MEMORY, STATUS_TOO_MANY, STATUS_HISTORY };
 
 typedef struct {
     uint32_t version, size;
@@ -20,6 +20,7 @@ typedef struct {
     const int64_t *people;
     const int64_t *indptr;
     const int32_t *indices;
+    int64_t plays; /* of the whole table */
     const float *weights; /* of the plays, where a person is rebuilt; or NULL */
     const uint64_t *keys; /* begin the draws of each device */
     /* Items, and what each device keeps: a vector and perhaps a bias; or NULL, it begins with nothing and keeps it. */

@@ -31,29 +31,35 @@ INLINE float float_above(double x) {
 
 INLINE double root(double x) { return __builtin_sqrt(x); }
 
-/* Turn rows of the arena into what they moved by; return the sum of squares. */
+/* Turn rows of the arena into what they moved by; return the sum of squares.
+ *
+ * Four squares at most are added as floats, the rest in double precision: the length is right to 2^-22 of itself,
+ * however many rows there are. */
 INLINE double differences(lane *l, const job *j, int64_t nr, uint32_t used) {
     const float *items = j->items;
     const int32_t *item_of = l->item_of;
     const int64_t dim = j->dim;
-    double total = 0.0;
-    vec part[2][PER];
-    for (uint32_t s = 0; s < used;) {
-        for (int r = 0; r < PER; r++) part[0][r] = part[1][r] = (vec){0};
-        for (const uint32_t end = used - s < 64 ? used : s + 64; s < end; s++) {
-            const float *base = items + (size_t)item_of[s] * (size_t)dim;
-            loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)(LANES * nr));
-            __builtin_prefetch(items + (size_t)item_of[s + 8] * (size_t)dim);
-            for (int64_t w = 0; w < nr; w++) {
+    double total[16] = {0};
+    for (uint32_t s = 0; s < used; s++) {
+        const float *base = items + (size_t)item_of[s] * (size_t)dim;
+        loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)(LANES * nr));
+        __builtin_prefetch(items + (size_t)item_of[s + 8] * (size_t)dim);
+        for (int64_t w = 0; w < nr;) {
+            vec part[PER];
+            for (int r = 0; r < PER; r++) part[r] = (vec){0};
+            for (const int64_t end = nr - w < 4 * PER ? nr : w + 4 * PER; w < end; w++) {
                 const vec change = row[w] - part_of(base, dim, w);
                 row[w] = change;
-                part[w / PER % 2][w % PER] = part[w / PER % 2][w % PER] + change * change;
+                part[w % PER] = part[w % PER] + change * change;
             }
+            float squares[16];
+            memcpy(squares, part, 64);
+            for (int i = 0; i < 16; i++) total[i] += (double)squares[i];
         }
-        for (int r = 0; r < PER; r++) part[0][r] = part[0][r] + part[1][r];
-        total += (double)sum16(part[0]);
     }
-    return total;
+    for (int width = 8; width; width /= 2)
+        for (int i = 0; i < width; i++) total[i] += total[i + width];
+    return total[0];
 }
 
 /* Whole steps of entries, each below 2^31 in size. */
@@ -145,6 +151,8 @@ INLINE void add_shared(lane *l, const job *j, int64_t dim, int64_t nr, int wide,
 
 /* Encode and add what a device's items moved by, of this length: one of the statuses. */
 INLINE int add_update(lane *l, const job *j, int64_t dim, int64_t nr, const device *d, double length) {
+    /* Under noise no update may be longer than its bound: more than the length and products of floats can be off by. */
+    if (j->toward_zero) length *= 1.0 + 0x1p-21;
     double factor = length > j->longest ? j->longest / length : 1.0;
     const double measured = length * factor / j->measure;
     if (measured > j->clip) factor *= j->clip / measured;
