@@ -25,6 +25,7 @@ from fedpersona.catalogue import Catalogue
 from fedpersona.device.background import Stop
 from fedpersona.device.clock import Clock
 from fedpersona.device.consent import Consent
+from fedpersona.device.demand import check_demand
 from fedpersona.device.ledger import Ledger, LedgerEntry
 from fedpersona.device.link import Link, Offer, checked_offer
 from fedpersona.device.policy import Policy
@@ -171,6 +172,7 @@ class Gate:
         """Hold the plan against the owner's floors, and the shared model against the plan."""
         self._clock.trusted()
         model = create(plan.model, dict(plan.settings))
+        check_demand(model, len(catalogue))
         layout = round_layout(model, catalogue, plan)
         _check_noise(plan, model, layout)
         fixed_point = FixedPoint.for_plan(plan, layout)

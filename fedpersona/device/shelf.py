@@ -106,12 +106,14 @@ class Shelf:
         Raises:
             PlanRefused: it is not what it should be.
         """
+        from fedpersona.device.demand import check_demand
         from fedpersona.taste import create  # the taste models: a device that only opens does not wait for them
         from fedpersona.taste.model_file import pack
 
         try:
             model = create(release.model, release.settings)
             model.check(release.shared, self.catalogue)
+            check_demand(model, len(self.catalogue))
         except (ConfigError, LayoutMismatch) as error:
             raise PlanRefused(f"the server's model: {error}") from None
         trained, mark = Trained(model, release.shared), release.shared.hash().encode()

@@ -9,8 +9,9 @@ import pytest
 
 from fedpersona.device import starter
 from fedpersona.device.background import Stop
+from fedpersona.device.demand import check_demand
 from fedpersona.device.gate import Gate
-from fedpersona.device.link import Offer
+from fedpersona.device.link import Offer, Release
 from fedpersona.device.policy import Policy
 from fedpersona.errors import PlanRefused
 from fedpersona.plays import Plays
@@ -121,3 +122,23 @@ def test_settings_that_no_training_survives_tell_nothing_of_what_was_played(answ
     update = sent(answering, name, first, with_settings=wild)
     assert np.isfinite(update["items"]).all()
     assert np.linalg.norm(update["items"]) <= 1.01 * model.longest
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "greedy", [{"epochs": 1000, "fit_epochs": 1000, "negatives": 1000, "batch": 1}, {"batch": 1_000_000, "dim": 1024}]
+)
+def test_settings_that_would_keep_a_device_busy_are_refused_whatever_was_played(answering, name, greedy):
+    wild = greedy | ({"negatives": 1000} if "dim" in greedy else {})
+    first = create(name, wild).init(starter.catalogue(), 3)
+    with pytest.raises(PlanRefused, match="a device gives at most"):
+        sent(answering, name, first, NOTHING, with_settings=wild)
+    assert "a device gives at most" in answering.ledger.tail(1)[0].reason
+    release = Release(name, create(name, wild).model_dump(), first)
+    with pytest.raises(PlanRefused, match="a device gives at most"):
+        answering.shelf.accept_release(release)
+
+
+@pytest.mark.parametrize("name", ["fedmf", "fedrecon", "pfedrec", "fedncf"])
+def test_what_models_ask_for_by_themselves_is_borne(name):
+    check_demand(create(name), 100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -296,3 +297,128 @@ def test_nothing_is_kept_before_the_first_round(tmp_path):
     checkpoint.so_far.shared = None
     with pytest.raises(ValueError, match="nothing to keep"):
         write_checkpoint(tmp_path / "other", checkpoint, None)
+
+
+def full_disk(*arguments):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def goes_on_to_the_same(tmp_path, split, config, notes):
+    with pytest.raises(Killed):
+        simulate(config, notes, split, callbacks=[KillAfter(4)], keeping=Keeping(tmp_path / "run", 0.0))
+    assert any(note.endswith("the training goes on without it") for note in notes.notes)
+    assert not list((tmp_path / "run").rglob("*.partial"))
+
+
+def test_a_disk_that_is_full_for_a_model_keeps_the_run(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    def full(arrays, file):
+        file.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("fedpersona.simulation.checkpoint.save_file", full)
+    notes = Notes()
+    goes_on_to_the_same(tmp_path, hold_out(invent()), configured(**RUNS["fedmf"]), notes)
+    assert any("No space left on device" in note for note in notes.notes)
+    assert last_round(tmp_path / "run") is None
+
+
+def test_a_disk_that_is_full_for_the_folder_keeps_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(Keeping, "_lock_folder", lambda keeping: None)
+    monkeypatch.setattr("fedpersona.simulation.keeping.Path.mkdir", full_disk)
+    goes_on_to_the_same(tmp_path, hold_out(invent()), configured(**RUNS["fedmf"]), Notes())
+
+
+def test_a_model_that_a_killed_process_left_of_later_rounds_is_written_anew(tmp_path):
+    config, split, folder = configured(**RUNS["fedmf"]), hold_out(invent()), tmp_path / "run"
+    begun(folder, config, split)
+    models = folder / "checkpoint/models"
+    stale = (models / "000002.safetensors").read_bytes()
+    (models / "000004.safetensors").write_bytes(stale)
+    with pytest.raises(Killed):
+        gone_on(folder, split, callbacks=[KillAfter(6)])
+    assert (models / "000004.safetensors").read_bytes() != stale
+    assert untimed(gone_on(folder, split).record) == untimed(simulate(config, split=split).record)
+
+
+@pytest.mark.parametrize("now", ["no compiled kernel", "the compiled kernel of version 0"])
+def test_another_kernel_is_refused_for_what_it_trains_alone(tmp_path, monkeypatch, now):
+    split = hold_out(invent())
+    for name in ("fedmf", "subspace"):
+        begun(tmp_path / name, configured(**RUNS[name]), split)
+    monkeypatch.setattr("fedpersona.simulation.experiment.compiled_kernel", lambda: now)
+    began = read_checkpoint(tmp_path / "fedmf").kernel
+    with pytest.raises(DataError, match=rf"began with {began}, and here is {now}.* or begin the run anew"):
+        gone_on(tmp_path / "fedmf", split)
+    assert read_checkpoint(tmp_path / "subspace").kernel is None
+    gone_on(tmp_path / "subspace", split)
+
+
+def test_a_module_of_ones_own_that_has_changed_is_refused(tmp_path):
+    pytest.importorskip("torch")
+    from fedpersona.simulation.neural import loading
+    from tests.simulation.neural.test_loading import GOOD
+
+    file, split = tmp_path / "mine.py", hold_out(invent())
+    file.write_text(GOOD)
+    begun(tmp_path / "run", configured(model=f"torch:{file}", settings={"rounds": 5}), split)
+    file.write_text(GOOD.replace("torch.ones(dim)", "torch.zeros(dim)"))
+    loading._kind.cache_clear()  # as another process would
+    with pytest.raises(DataError, match="not the one that this run began with"):
+        gone_on(tmp_path / "run", split)
+    file.write_text(GOOD)
+    loading._kind.cache_clear()
+    assert gone_on(tmp_path / "run", split).record.resumed == [3]
+
+
+def other_model(state):
+    state["config"].update(model="pfedrec")
+
+
+def other_size(state):
+    state["config"]["settings"].update(dim=8)
+
+
+def fewer_rounds(state):
+    state["config"]["settings"].update(rounds=2)
+
+
+def nothing_kept(state):
+    state.update(private=None)
+
+
+def words_for_numbers(state):
+    state["reports"][0].update(seconds_collecting="long")
+
+
+def no_report(state):
+    state["reports"][0] = {"more": 1}
+
+
+def another_round(state):
+    state["models"]["1"] = state["models"].pop("2")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (other_model, "it is of the model fedmf, the run is of pfedrec"),
+        (other_size, "the arrays of its model are not of the shapes that the settings of fedmf give"),
+        (fewer_rounds, "it has 3 rounds, the run plans 2"),
+        (nothing_kept, "what devices keep is missing"),
+        (words_for_numbers, "damaged"),
+        (no_report, "damaged"),
+        (another_round, "damaged"),
+    ],
+)
+def test_a_state_that_does_not_fit_its_run_is_one_sentence(tmp_path, change, complaint):
+    split, folder = hold_out(invent()), tmp_path / "run"
+    begun(folder, configured(**RUNS["fedmf"]), split)
+    file = folder / "checkpoint/round-000003/state.json"
+    state = json.loads(file.read_text())
+    change(state)
+    file.write_text(json.dumps(state))
+    with pytest.raises(DataError, match=complaint) as told:
+        gone_on(folder, split)
+    assert "\n" not in str(told.value)

@@ -100,7 +100,7 @@ def _accuracy(record: RunRecord) -> Section:
         (
             Figure(
                 draw_accuracy(record),
-                "NDCG@10 on test items after each round. Bands are 95 % intervals over people; the upright bar at the "
+                "NDCG@10 on test items as rounds go on. Bands are 95 % intervals over people; the upright bar at the "
                 "last round is the federated model's. No round was picked by its test figure: the last one counts."
                 + _meanwhile(record),
             ),
@@ -120,7 +120,8 @@ def _meanwhile(record: RunRecord) -> str:
 def _map(drawn: TasteMap | None, record: RunRecord) -> Section:
     title = "The taste map"
     if drawn is None:
-        return Section(title, (Paragraph(f"{record.federated.name} has no space of items to draw a map of."),))
+        reason = "it takes a space of items, and how many people play each"
+        return Section(title, (Paragraph(f"Of {record.federated.name} no map is drawn: {reason}."),))
     coloured = "how many people played each"
     if drawn.by_tag:
         coloured = "the tag that says most about each"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class TorchTaste(GradientModel):
     costs it a training, so a simulation does it where a half-life is given and tries none by itself. Nobody counts
     listeners: ``discount`` changes nothing.
     """
+
+    costs: ClassVar[tuple[float, float, float]] = (5e-10, 5e-4, 4e-9)
 
     fit_epochs: int = Field(20, ge=1, le=1000)
     """Passes in which a person without private parameters gets some, the shared ones staying as they are."""

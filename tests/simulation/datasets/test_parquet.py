@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 import sys
 
 import numpy as np
@@ -216,4 +218,32 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path):
     path = write(tmp_path / "plays.parquet", listens())
     with pytest.raises(KeyboardInterrupt):
         columnar.convert(path, tmp_path / "out", narrator=Stop())
+    assert [path.name for path in tmp_path.iterdir()] == ["plays.parquet"]
+
+
+def test_two_columns_of_one_name_are_one_sentence(tmp_path):
+    columns = [pa.array([1, 1, 1]), pa.array([1, 2, 3]), pa.array([4, 5, 6])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["person", "item", "item"]), tmp_path / "plays.parquet")
+    with pytest.raises(DataError, match="item: more than one column is called so"):
+        columnar.convert(tmp_path / "plays.parquet", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["plays.parquet"]
+
+
+def test_text_that_is_not_utf_8_is_one_sentence(tmp_path):
+    raw = pa.array([b"\xff%d" % number for number in range(3)], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    write(tmp_path / "plays.parquet", {"person": [1, 1, 1], "item": text})
+    with pytest.raises(DataError, match="item: is text that is not UTF-8"):
+        columnar.convert(tmp_path / "plays.parquet", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["plays.parquet"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(handle, offset, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write(tmp_path / "plays.parquet", listens())
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OutputError, match=r"could not be written whole \(No space left on device\)"):
+        columnar.convert(tmp_path / "plays.parquet", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["plays.parquet"]

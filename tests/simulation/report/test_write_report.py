@@ -136,7 +136,7 @@ def test_a_meagre_record_is_reported_too(tmp_path, make_record, make_result, mak
     shared = Shared("popularity", "v", 1, {"listeners": np.ones(1, np.float32)})
     write_report(record, shared, make_catalogue(1), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "has no space of items" in text
+    assert "no map is drawn" in text
     assert "No floor was measured" in text
     assert "99 negatives" not in text
 
