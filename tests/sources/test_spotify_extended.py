@@ -204,8 +204,9 @@ def holding(mark):
     found = []
     for thing in gc.get_objects():
         for held in gc.get_referents(thing):
-            is_held = isinstance(held, str | bytes | bytearray) and held is not mark
-            if is_held and (mark in held if isinstance(held, str) else mark.encode() in held):
+            kind = type(held)  # not isinstance: it asks an object for its class, and some packages' objects then warn
+            is_held = issubclass(kind, str | bytes | bytearray) and held is not mark
+            if is_held and (mark in held if issubclass(kind, str) else mark.encode() in held):
                 found.append(type(thing))
     return found
 
