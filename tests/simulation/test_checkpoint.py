@@ -299,7 +299,7 @@ def test_nothing_is_kept_before_the_first_round(tmp_path):
         write_checkpoint(tmp_path / "other", checkpoint, None)
 
 
-def full_disk(*arguments):
+def full_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -358,16 +358,16 @@ def test_another_kernel_is_refused_for_what_it_trains_alone(tmp_path, monkeypatc
 def test_a_module_of_ones_own_that_has_changed_is_refused(tmp_path):
     pytest.importorskip("torch")
     from fedpersona.simulation.neural import loading
-    from tests.simulation.neural.test_loading import GOOD
+    from tests.simulation.neural.test_loading import BEGINNING, GOOD
 
     file, split = tmp_path / "mine.py", hold_out(invent())
-    file.write_text(GOOD)
+    file.write_text(BEGINNING + GOOD)
     begun(tmp_path / "run", configured(model=f"torch:{file}", settings={"rounds": 5}), split)
-    file.write_text(GOOD.replace("torch.ones(dim)", "torch.zeros(dim)"))
+    file.write_text(BEGINNING + GOOD.replace("torch.ones(dim)", "torch.zeros(dim)"))
     loading._kind.cache_clear()  # as another process would
     with pytest.raises(DataError, match="not the one that this run began with"):
         gone_on(tmp_path / "run", split)
-    file.write_text(GOOD)
+    file.write_text(BEGINNING + GOOD)
     loading._kind.cache_clear()
     assert gone_on(tmp_path / "run", split).record.resumed == [3]
 
