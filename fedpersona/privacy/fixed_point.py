@@ -245,5 +245,5 @@ def _divided(integers: NDArray[np.int64], scale: float) -> NDArray[np.float64]:
     numbers = whole.view(np.float64)
     for start in range(0, whole.size, _BLOCK):
         part = slice(start, start + _BLOCK)
-        numbers[part] = whole[part] / scale
+        numbers[part] = whole[part] * (1.0 / scale)  # exact, like the division
     return numbers.reshape(integers.shape)

@@ -13,17 +13,19 @@ INLINE void gather(lane *l, const job *j, int64_t nr, uint32_t since, uint32_t u
     const int32_t *item_of = l->item_of;
     const int64_t dim = j->dim;
     const int whole = dim == nr * LANES;
+    float *const arena = l->arena; /* at hand: a compiler takes any store for one to the lane itself */
+    if (j->prox != 0.0f)
+        for (uint32_t s = since; s < used; s++) l->decayed[s] = (int32_t)step;
     for (uint32_t s = since; s < used; s++) {
         const float *next = items + (size_t)item_of[s + 12] * (size_t)dim; /* anything, at the end: it is not read */
         __builtin_prefetch(next);
         __builtin_prefetch(next + 16);
         const float *base = items + (size_t)item_of[s] * (size_t)dim;
-        loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)(LANES * nr));
+        loose_vec *row = (loose_vec *)(arena + (size_t)s * (size_t)(LANES * nr));
         if (whole)
             for (int64_t w = 0; w < nr; w++) row[w] = *(const loose_vec *)(base + LANES * w);
         else
             for (int64_t w = 0; w < nr; w++) row[w] = part_of(base, dim, w);
-        l->decayed[s] = (int32_t)step;
     }
 }
 

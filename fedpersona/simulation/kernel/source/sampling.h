@@ -26,8 +26,9 @@ typedef struct {
 
 /* Look a candidate up: give it a slot where it has none, and keep it as a sample unless it was played. No branches. */
 INLINE int64_t look_up(looking *s, uint32_t item, int64_t k) {
-    const uint32_t found = s->slot_of[item], there = found < s->used ? found : 0;
-    const int hit = (found < s->used) & (s->item_of[there] == (int32_t)item);
+    /* A slot that is not in use now was once: there is something to read, which does not count. */
+    const uint32_t found = s->slot_of[item];
+    const int hit = (s->item_of[found] == (int32_t)item) & (found < s->used);
     const uint32_t slot = hit ? found : s->used;
     s->slot_of[item] = slot;
     s->item_of[s->used] = (int32_t)item;

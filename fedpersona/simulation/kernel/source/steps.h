@@ -14,8 +14,8 @@ typedef struct {
 } person;
 
 /* A row of the arena: nr registers; where nr is known to the compiler, loops over it are gone. */
-INLINE const loose_vec *row_of(const lane *l, int64_t nr, uint32_t sample) {
-    return (const loose_vec *)(l->arena + (size_t)(sample >> 1) * (size_t)(LANES * nr));
+INLINE const loose_vec *row_of(const float *arena, int64_t nr, uint32_t sample) {
+    return (const loose_vec *)(arena + (size_t)(sample >> 1) * (size_t)(LANES * nr));
 }
 
 /* Part w of a sample's features: an item, or the difference of two. */
@@ -26,23 +26,24 @@ INLINE vec feature(int pairs, const loose_vec *x, const loose_vec *y, int64_t w)
 }
 
 /* Register r of the sixteen sums that make a score. */
-INLINE vec product(const lane *l, int64_t nr, int pairs, uint32_t a, uint32_t b, const vec *u, int r) {
-    const loose_vec *x = row_of(l, nr, a), *y = row_of(l, nr, b);
+INLINE vec product(const float *arena, int64_t nr, int pairs, uint32_t a, uint32_t b, const vec *u, int r) {
+    const loose_vec *x = row_of(arena, nr, a), *y = row_of(arena, nr, b);
     vec sum = feature(pairs, x, y, r) * u[r];
     for (int64_t w = r + PER; w < nr; w += PER) sum = sum + feature(pairs, x, y, w) * u[w];
     return sum;
 }
 
 /* Scores of sixteen samples. */
-INLINE void logits16(const lane *l, int64_t nr, int pairs, const uint32_t *a, const uint32_t *b, const vec *u, vec *z) {
+INLINE void logits16(const float *arena, int64_t nr, int pairs, const uint32_t *a, const uint32_t *b, const vec *u,
+                     vec *z) {
     vec four[4][PER];
     for (int i = 0; i < 16; i += 4)
         for (int r = 0; r < PER; r++) {
-            const vec p0 = product(l, nr, pairs, a[i], b[i], u, r);
-            const vec p1 = product(l, nr, pairs, a[i + 1], b[i + 1], u, r);
+            const vec p0 = product(arena, nr, pairs, a[i], b[i], u, r);
+            const vec p1 = product(arena, nr, pairs, a[i + 1], b[i + 1], u, r);
             const vec low = HALVES(p0, p1);
-            const vec p2 = product(l, nr, pairs, a[i + 2], b[i + 2], u, r);
-            const vec p3 = product(l, nr, pairs, a[i + 3], b[i + 3], u, r);
+            const vec p2 = product(arena, nr, pairs, a[i + 2], b[i + 2], u, r);
+            const vec p3 = product(arena, nr, pairs, a[i + 3], b[i + 3], u, r);
             const vec high = HALVES(p2, p3);
             four[i / 4][r] = PAIRS(low, high);
         }
@@ -53,6 +54,8 @@ INLINE void logits16(const lane *l, int64_t nr, int pairs, const uint32_t *a, co
  * Returns the sum of the slopes. */
 INLINE float slopes(const lane *l, const job *j, int64_t nr, int pairs, const uint32_t *a, const uint32_t *b, int64_t nb,
                     const person *p, const float *weights, vec *pull) {
+    const float *const arena = l->arena;
+    float *const slope = l->slopes;
     const float share = 1.0f / (float)nb;
     vec total[PER], even[MOST_DIM / LANES], odd[MOST_DIM / LANES]; /* two sums: neither waits for the other */
     for (int r = 0; r < PER; r++) total[r] = (vec){0};
@@ -65,9 +68,13 @@ INLINE float slopes(const lane *l, const job *j, int64_t nr, int pairs, const ui
             for (int i = 0; i < 16; i++) rest[i] = x[i < m ? i : 0], rest[16 + i] = y[i < m ? i : 0];
             x = rest, y = rest + 16;
         }
+        for (int64_t i = k + 16; i < k + 32 && i < nb; i++) { /* rows lie further away than is looked ahead */
+            __builtin_prefetch(row_of(arena, nr, a[i]));
+            __builtin_prefetch((const char *)row_of(arena, nr, a[i]) + 64);
+        }
         vec z[PER];
-        logits16(l, nr, pairs, x, y, p->vector, z);
-        float *g = l->slopes + k;
+        logits16(arena, nr, pairs, x, y, p->vector, z);
+        float *g = slope + k;
         for (int r = 0; r < PER; r++) {
             if (j->bias) z[r] = z[r] + p->bias;
             const vec played = __builtin_convertvector(*(const loose_ivec *)(x + r * LANES) & 1, vec);
@@ -80,15 +87,15 @@ INLINE float slopes(const lane *l, const job *j, int64_t nr, int pairs, const ui
         for (int r = 0; r < PER; r++) total[r] = total[r] + *(loose_vec *)(g + r * LANES);
         if (!pull) continue;
         for (int i = 0; i + 1 < m; i += 2) {
-            const loose_vec *q = row_of(l, nr, x[i]), *s = row_of(l, nr, y[i]);
-            const loose_vec *t = row_of(l, nr, x[i + 1]), *v = row_of(l, nr, y[i + 1]);
+            const loose_vec *q = row_of(arena, nr, x[i]), *s = row_of(arena, nr, y[i]);
+            const loose_vec *t = row_of(arena, nr, x[i + 1]), *v = row_of(arena, nr, y[i + 1]);
             for (int64_t w = 0; w < nr; w++) {
                 even[w] = even[w] + feature(pairs, q, s, w) * g[i];
                 odd[w] = odd[w] + feature(pairs, t, v, w) * g[i + 1];
             }
         }
         if (m & 1) {
-            const loose_vec *q = row_of(l, nr, x[m - 1]), *s = row_of(l, nr, y[m - 1]);
+            const loose_vec *q = row_of(arena, nr, x[m - 1]), *s = row_of(arena, nr, y[m - 1]);
             for (int64_t w = 0; w < nr; w++) even[w] = even[w] + feature(pairs, q, s, w) * g[m - 1];
         }
     }
@@ -117,12 +124,15 @@ INLINE void decay(lane *l, const job *j, int64_t nr, uint32_t slot, int64_t step
 
 INLINE void move(lane *l, const job *j, int64_t nr, int pairs, const uint32_t *a, const uint32_t *b, int64_t nb,
                  const vec *u) {
+    float *const arena = l->arena; /* at hand: a compiler takes any store for one to the lane itself */
+    const float *const slope = l->slopes;
+    const float lr = j->item_lr;
     for (int64_t i = 0; i < nb; i++) {
-        const float g = j->item_lr * l->slopes[i];
-        loose_vec *x = (loose_vec *)row_of(l, nr, a[i]);
+        const float g = lr * slope[i];
+        loose_vec *x = (loose_vec *)row_of(arena, nr, a[i]);
         for (int64_t w = 0; w < nr; w++) x[w] = x[w] - g * u[w];
         if (!pairs) continue;
-        loose_vec *y = (loose_vec *)row_of(l, nr, b[i]);
+        loose_vec *y = (loose_vec *)row_of(arena, nr, b[i]);
         for (int64_t w = 0; w < nr; w++) y[w] = y[w] + g * u[w];
     }
 }

@@ -39,10 +39,11 @@ INLINE double differences(lane *l, const job *j, int64_t nr, uint32_t used) {
     const float *items = j->items;
     const int32_t *item_of = l->item_of;
     const int64_t dim = j->dim;
+    float *const arena = l->arena;
     double total[16] = {0};
     for (uint32_t s = 0; s < used; s++) {
         const float *base = items + (size_t)item_of[s] * (size_t)dim;
-        loose_vec *row = (loose_vec *)(l->arena + (size_t)s * (size_t)(LANES * nr));
+        loose_vec *row = (loose_vec *)(arena + (size_t)s * (size_t)(LANES * nr));
         __builtin_prefetch(items + (size_t)item_of[s + 8] * (size_t)dim);
         for (int64_t w = 0; w < nr;) {
             vec part[PER];
