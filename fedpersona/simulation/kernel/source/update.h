@@ -112,9 +112,11 @@ INLINE void ahead(const lane *l, const void *total, size_t bytes, uint32_t slot)
 
 /* Add all rows, with no other thread about. */
 INLINE void add_alone(const lane *l, void *total, int64_t dim, int64_t nr, int wide, uint32_t used, const encoding *e) {
+    const lane here = *l; /* copies: a compiler takes any store for one to the lane itself */
+    const encoding how = *e;
     for (uint32_t s = 0; s < used; s++) {
-        ahead(l, total, (size_t)dim * (wide ? 8 : 4), s + 8);
-        add_row(l, total, dim, nr, wide, s, e);
+        ahead(&here, total, (size_t)dim * (wide ? 8 : 4), s + 8);
+        add_row(&here, total, dim, nr, wide, s, &how);
     }
 }
 
