@@ -53,6 +53,8 @@ class Behaviour(BaseModel):
             CohortTooSmall: fewer than the plan's minimum answer.
         """
         asked = self.asked(plan, devices)
+        if self.dropout == 0.0 and len(asked) >= plan.min_count:
+            return asked
         draws = uniforms(plan.seed, "drop-out", asked, round_number=plan.round_number)
         answered = asked[draws >= self.dropout]
         if len(answered) < plan.min_count:

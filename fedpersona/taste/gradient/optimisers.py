@@ -62,14 +62,16 @@ class ServerOptimiser(BaseModel):
         flat = {moment: moments[moment].reshape(-1) for moment in names}
         old = {moment: kept.get(f"{name}.{moment}") for moment in names}
         values, sums, out = array.reshape(-1), total.reshape(-1), moved.reshape(-1)
+        share = 1.0 / max(count, 1)
         for start in range(0, sums.size, _BLOCK):
             part = slice(start, start + _BLOCK)
             before = {
                 moment: begins[moment] if (known := old[moment]) is None else known.reshape(-1)[part]
                 for moment in names
             }
-            change, after = self._change(sums[part] / max(count, 1), before)
-            out[part] = values[part] + change
+            change, after = self._change(sums[part] * share, before)
+            change += values[part]
+            out[part] = change
             for moment in names:
                 flat[moment][part] = after[moment]
         return moved, {f"{name}.{moment}": moments[moment] for moment in names}

@@ -68,10 +68,6 @@ INLINE float slopes(const lane *l, const job *j, int64_t nr, int pairs, const ui
             for (int i = 0; i < 16; i++) rest[i] = x[i < m ? i : 0], rest[16 + i] = y[i < m ? i : 0];
             x = rest, y = rest + 16;
         }
-        for (int64_t i = k + 16; i < k + 32 && i < nb; i++) { /* rows lie further away than is looked ahead */
-            __builtin_prefetch(row_of(arena, nr, a[i]));
-            __builtin_prefetch((const char *)row_of(arena, nr, a[i]) + 64);
-        }
         vec z[PER];
         logits16(arena, nr, pairs, x, y, p->vector, z);
         float *g = slope + k;
